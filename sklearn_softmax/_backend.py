@@ -1,0 +1,126 @@
+"""The one module that knows array libraries.
+
+Everything above it asks for a namespace ``xp`` of the array API standard and computes with
+that. Where NumPy or SciPy sparse has something much better than the standard (in-place
+ufuncs, label indexing, sparse products), the faster door is here, behind the same function.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+from array_api_compat import array_namespace, is_numpy_namespace
+
+__all__ = [
+    "add_at_labels",
+    "add_matmul",
+    "array_namespace",
+    "as_float",
+    "exp_inplace",
+    "float_dtype",
+    "matmul_transposed",
+    "rows",
+    "square",
+    "take_labels",
+    "take_rows",
+]
+
+
+def float_dtype(X):
+    """Return the dtype that X is computed in: float32 stays, everything else is float64."""
+    return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+
+
+def exp_inplace(array, xp):
+    """Return exp(array), written over ``array`` where the library can."""
+    return np.exp(array, out=array) if is_numpy_namespace(xp) else xp.exp(array)
+
+
+# Labels --------------------------------------------------------------------------------
+
+
+def take_labels(array, labels, *, axis, xp):
+    """Return the entries of ``array`` at ``labels`` along ``axis`` (which is dropped)."""
+    if is_numpy_namespace(xp):
+        if array.ndim == 2:
+            return array[_label_index(labels, axis)]
+        labels = np.expand_dims(labels, axis)
+        return np.take_along_axis(array, labels, axis=axis).squeeze(axis)
+    zero = xp.zeros((), dtype=array.dtype)
+    return xp.sum(xp.where(_label_mask(array, labels, axis, xp), array, zero), axis=axis)
+
+
+def add_at_labels(array, labels, amount, *, axis, xp):
+    """Return ``array`` with ``amount`` added at ``labels`` along ``axis``.
+
+    NumPy arrays are changed in place. ``amount`` broadcasts against ``labels``.
+    """
+    if is_numpy_namespace(xp):
+        if array.ndim == 2:
+            array[_label_index(labels, axis)] += amount
+            return array
+        labels = np.expand_dims(labels, axis)
+        if np.ndim(amount):
+            amount = np.expand_dims(amount, axis)
+        moved = np.take_along_axis(array, labels, axis=axis) + amount
+        np.put_along_axis(array, labels, moved, axis=axis)
+        return array
+    if getattr(amount, "ndim", 0):
+        amount = xp.expand_dims(amount, axis=axis)
+    return xp.where(_label_mask(array, labels, axis, xp), array + amount, array)
+
+
+def _label_index(labels, axis):
+    positions = np.arange(labels.shape[0])
+    return (labels, positions) if axis == 0 else (positions, labels)
+
+
+def _label_mask(array, labels, axis, xp):
+    # The standard has no scatter; a mask of one block is the portable way.
+    shape = [1] * array.ndim
+    shape[axis] = array.shape[axis]
+    classes = xp.arange(array.shape[axis], dtype=labels.dtype, device=labels.device)
+    return xp.reshape(classes, tuple(shape)) == xp.expand_dims(labels, axis=axis)
+
+
+# Rows of X -----------------------------------------------------------------------------
+
+
+def rows(X, start, stop):
+    """Return rows ``start:stop`` of X as a view (of its data, for CSR)."""
+    if not sp.issparse(X):
+        return X[start:stop]
+    # SciPy's own slicing validates the result, which costs more than a small product.
+    low, high = X.indptr[start], X.indptr[stop]
+    indptr = X.indptr[start : stop + 1] - low
+    block = sp.csr_matrix((stop - start, X.shape[1]), dtype=X.dtype)
+    block.data, block.indices, block.indptr = X.data[low:high], X.indices[low:high], indptr
+    return block
+
+
+def take_rows(X, index):
+    """Return a copy of the rows of X at ``index``."""
+    return X[index]
+
+
+def as_float(block, dtype):
+    """Return a block of rows in the float dtype; no copy where it already is."""
+    return block if block.dtype == dtype else block.astype(dtype)
+
+
+def square(block):
+    """Return the element-wise square of a dense or sparse block."""
+    return block.power(2) if sp.issparse(block) else block * block
+
+
+def matmul_transposed(matrix, block):
+    """Return ``matrix @ block.T`` of shape (n_rows of matrix, n_rows of block), C-ordered."""
+    if sp.issparse(block):
+        return np.ascontiguousarray((block @ matrix.T).T)
+    return matrix @ block.T
+
+
+def add_matmul(total, matrix, block):
+    """Add ``matrix @ block`` to ``total`` in place."""
+    if sp.issparse(block):
+        total.T[...] += block.T @ np.ascontiguousarray(matrix.T)
+    else:
+        total += matrix @ block
