@@ -1,0 +1,270 @@
+"""Rows of X with their targets and weights, cut into blocks, and sums over the blocks.
+
+A block is small enough to stay in a core's cache between the two matrix products of a
+gradient, so X is read from memory once, and no array of n_samples x n_classes ever exists.
+Here, and only here, is decided where the rows are and which thread works on them.
+"""
+
+import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+import scipy.sparse as sp
+from threadpoolctl import ThreadpoolController
+
+from . import _backend
+
+# A block of X and its logits should share a core's cache (bytes).
+_CACHE_BYTES = 1 << 20
+_MIN_BLOCK_ROWS = 512
+_MAX_BLOCK_ROWS = 16384
+# Sums with fewer multiplications than this are over before a second thread has woken up.
+_MIN_THREAD_WORK = 2_000_000
+
+
+class Block(NamedTuple):
+    """Some rows: ``X`` in the float dtype, ``y`` and ``weight`` (or None) to match.
+
+    ``y`` is an integer array of class codes (n_rows,), or class-major probabilities
+    (n_classes, n_rows).
+    """
+
+    X: object
+    y: np.ndarray | None
+    weight: np.ndarray | None
+
+
+class RowBlocks:
+    """Rows, and sums of functions of blocks of them.
+
+    A context manager: within it, the sums run on several threads.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Never copied or changed; integers are converted one block at a time.
+    y : ndarray or None
+        Class codes of shape (n_samples,), or probabilities of shape (n_samples, n_classes);
+        None where there are only predictions to make.
+    weight : ndarray of shape (n_samples,) or None
+        The weight of each row, class weights included.
+    n_classes : int
+        Number of classes.
+    class_weight : ndarray of shape (n_classes,) or None
+        For probabilities only: a row with several possible classes stands for that many
+        weighted rows, so class weights tilt its distribution. ``weight`` holds their mean.
+    n_jobs : int or None
+        Number of threads; None for as many as BLAS may use at present, -1 for all cores.
+    """
+
+    def __init__(self, X, y=None, weight=None, *, n_classes, class_weight=None, n_jobs=None):
+        self.X = X
+        self.n_rows, self.n_features = X.shape
+        self.y = y
+        self.set_weight(weight)
+        self.class_weight = class_weight
+        self.n_classes = n_classes
+        self.dtype = _backend.float_dtype(X)
+        self.is_sparse = sp.issparse(X)
+        self._n_jobs = n_jobs
+        self.block_rows = self._choose_block_rows()
+        self._n_threads = 1
+        self._threads = None
+
+    def __enter__(self):
+        # Every thread works on rows of its own, so BLAS must not start threads as well. The
+        # linear algebra between two sums is too small to gain from BLAS threads, and loses
+        # much to them: NumPy's and SciPy's BLAS each keep a pool, whose threads spin.
+        _one_blas_thread.enter()
+        if self._n_jobs is None:
+            self._n_threads = _one_blas_thread.n_threads_outside
+        else:
+            self._n_threads = joblib.effective_n_jobs(self._n_jobs)
+        return self
+
+    def __exit__(self, *exc_info):
+        _one_blas_thread.leave()
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+
+    def set_weight(self, weight):
+        """Give the rows other weights, (n_samples,) or None."""
+        self.weight = weight
+        self.total_weight = float(self.n_rows if weight is None else np.sum(weight))
+
+    @property
+    def n_stored(self):
+        """Number of entries of X that a product has to touch."""
+        return self.X.nnz if self.is_sparse else self.n_rows * self.n_features
+
+    def _choose_block_rows(self):
+        if self.is_sparse:
+            # A sparse block adds to a whole n_classes x n_features gradient; with as many
+            # rows as there are features, its logits take no more memory than that does.
+            return max(self.n_features, _MIN_BLOCK_ROWS)
+        row_bytes = self.dtype.itemsize * max(self.n_features, self.n_classes)
+        return int(np.clip(_CACHE_BYTES // row_bytes, _MIN_BLOCK_ROWS, _MAX_BLOCK_ROWS))
+
+    def blocks(self, start=0, stop=None):
+        """Yield the blocks of rows ``start:stop``, in order."""
+        stop = self.n_rows if stop is None else stop
+        for low in range(start, stop, self.block_rows):
+            index = slice(low, min(low + self.block_rows, stop))
+            yield self._block(_backend.rows(self.X, index.start, index.stop), index)
+
+    def batches(self, size, rng=None):
+        """Yield all rows of positive weight, ``size`` at a time.
+
+        Parameters
+        ----------
+        size : int
+            Rows a batch; the last one may have fewer.
+        rng : numpy.random.Generator or None
+            Draws their order; None leaves the rows as they come.
+
+        Yields
+        ------
+        batch : Block
+        weight : float
+            The number of rows times the mean weight: what to divide a sum over the batch by.
+        """
+        mean_weight, rows = 1.0, None
+        if self.weight is not None:
+            rows = np.flatnonzero(self.weight)
+            mean_weight = self.total_weight / len(rows)
+        if rng is not None:
+            rows = rng.permutation(self.n_rows if rows is None else rows)
+        for start in range(0, self.n_rows if rows is None else len(rows), size):
+            if rows is None:
+                index = slice(start, min(start + size, self.n_rows))
+                batch = self._block(_backend.rows(self.X, index.start, index.stop), index)
+            else:
+                batch = self.take(rows[start : start + size])
+            yield batch, batch.X.shape[0] * mean_weight
+
+    def take(self, index):
+        """Return the rows at ``index`` (an integer array) as one block, copied."""
+        return self._block(_backend.take_rows(self.X, index), index)
+
+    def _block(self, X, index):
+        y = None if self.y is None else self.y[index]
+        weight = None if self.weight is None else self.weight[index]
+        if y is not None and y.ndim == 2:
+            if self.class_weight is not None:
+                y = y * self.class_weight
+                # A row whose classes all have weight 0 has weight 0 itself.
+                y /= np.maximum(y.sum(axis=1, keepdims=True), np.finfo(y.dtype).tiny)
+            y = np.ascontiguousarray(y.T, dtype=self.dtype)
+        return Block(_backend.as_float(X, self.dtype), y, weight)
+
+    def accumulate(self, kernel, make_totals):
+        """Sum a function over all rows.
+
+        Parameters
+        ----------
+        kernel : callable
+            ``kernel(block, totals)`` adds what a block contributes to the arrays ``totals``.
+        make_totals : callable
+            ``make_totals()`` returns a tuple of arrays of zeros.
+
+        Returns
+        -------
+        tuple of arrays
+            The totals. The same number of threads adds in the same order: same bits.
+        """
+
+        def run(start, stop):
+            totals = make_totals()
+            for block in self.blocks(start, stop):
+                kernel(block, totals)
+            return totals
+
+        partial = self._map_rows(run)
+        for totals in partial[1:]:
+            for total, part in zip(partial[0], totals, strict=True):
+                total += part
+        return partial[0]
+
+    def for_each(self, function):
+        """Call ``function(start, stop, block)`` for every block, on all threads."""
+
+        def run(start, stop):
+            for block in self.blocks(start, stop):
+                function(start, start + block.X.shape[0], block)
+                start += block.X.shape[0]
+
+        self._map_rows(run)
+
+    def _map_rows(self, run):
+        # SciPy's sparse products hold the interpreter lock: threads only get in the way.
+        work = 0 if self.is_sparse else self.n_stored * self.n_classes
+        return self.share(run, self.n_rows, work)
+
+    def share(self, run, n_items, work):
+        """Share ``n_items`` out among the threads.
+
+        Parameters
+        ----------
+        run : callable
+            ``run(start, stop)`` works on some of the items.
+        n_items : int
+            Their number.
+        work : int
+            How many multiplications that is in all; a little is not worth sharing.
+
+        Returns
+        -------
+        list
+            What the calls returned, in order. The shares depend on nothing but ``n_items``
+            and the number of threads.
+        """
+        if work < _MIN_THREAD_WORK or self._n_threads == 1 or n_items < _MIN_BLOCK_ROWS:
+            return [run(0, n_items)]
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._n_threads)
+        bounds = [n_items * i // self._n_threads for i in range(self._n_threads + 1)]
+        return list(self._threads.map(run, bounds[:-1], bounds[1:]))
+
+
+class _OneBlasThread:
+    """Limits BLAS to one thread while anyone in the process is within.
+
+    The limit belongs to the process: of several fits in several threads, the first sets it
+    and the last lifts it.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._limits = None
+        self.n_threads_outside = 1
+
+    def enter(self):
+        with self._lock:
+            if self._n_inside == 0:
+                self.n_threads_outside = _n_blas_threads()
+                self._limits = _threadpools().limit(limits=1, user_api="blas")
+            self._n_inside += 1
+
+    def leave(self):
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._limits.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
+
+
+@functools.cache
+def _threadpools():
+    return ThreadpoolController()
+
+
+def _n_blas_threads():
+    libraries = _threadpools().select(user_api="blas").info()
+    return max((library["num_threads"] for library in libraries), default=1)

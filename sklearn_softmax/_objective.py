@@ -1,0 +1,394 @@
+r"""Penalised cross-entropy of a linear model, as a function of one vector of parameters.
+
+.. math::
+    f(W, b) = \frac{1}{S} \sum_i s_i \, \ell(W x_i + b, y_i)
+              + \frac{\lambda_2}{2} \|W\|_2^2 + \lambda_1 \|W\|_1 , \qquad S = \sum_i s_i
+
+with the cross-entropy :math:`\ell` of :mod:`sklearn_softmax.functional`, sample weights
+:math:`s_i`, :math:`\lambda_2 = (1 - \rho) / (C S)` and :math:`\lambda_1 = \rho / (C S)` for
+the ``l1_ratio`` :math:`\rho`. This is LogisticRegression's objective divided by
+:math:`C S`. The solvers see the smooth part and :math:`\lambda_1`.
+
+Shapes: W is class-major, (n_outputs, n_features), and a block of logits is
+(n_classes, n_rows), which makes the softmax run along contiguous memory. Two classes have
+one output, the log-odds of the second class; the first class has logit 0.
+"""
+
+import functools
+
+import numpy as np
+
+from . import _backend
+from ._scaling import Scaling
+from .functional import cross_entropy, cross_entropy_loss_gradient, softmax
+
+# Entries of X that are enough to see what the scale of each feature is.
+_SCALING_ENTRIES = 1 << 20
+_SCALING_ROWS = 1000
+
+
+class SoftmaxObjective:
+    """Loss and gradient over row blocks, for parameters in a flat float64 vector.
+
+    Parameters
+    ----------
+    blocks : RowBlocks
+        The training rows.
+    C, l1_ratio : float
+        As for the estimator; ``C=np.inf`` is no penalty.
+    fit_intercept : bool
+        Whether there is an intercept b.
+    label_smoothing : float
+        Share of each target spread evenly over the classes.
+    scaling : Scaling or None
+        None takes it from the rows.
+    penalty_weight : float or None
+        The total weight S that the penalty is set against, where it is not that of ``blocks``.
+    """
+
+    def __init__(
+        self,
+        blocks,
+        *,
+        C,
+        l1_ratio=0.0,
+        fit_intercept=True,
+        label_smoothing=0.0,
+        scaling=None,
+        penalty_weight=None,
+    ):
+        self.blocks = blocks
+        self.fit_intercept = fit_intercept
+        self.label_smoothing = label_smoothing
+        self.n_classes = blocks.n_classes
+        self.n_features = blocks.n_features
+        self.n_outputs = n_outputs(blocks.n_classes)
+        strength = 1.0 / (C * (penalty_weight or blocks.total_weight))
+        self.l2 = (1.0 - l1_ratio) * strength
+        self.l1 = l1_ratio * strength
+        self.scaling = self._choose_scaling() if scaling is None else scaling
+        self.precision = max(1e-9, 4 * float(np.finfo(blocks.dtype).eps))
+        # Sparse products read W feature by feature, dense ones class by class.
+        self._order = "F" if blocks.is_sparse else "C"
+
+    def _choose_scaling(self):
+        if self.blocks.is_sparse:
+            # Centred sparse features are dense; and text comes with scales of its own.
+            return Scaling.unscaled()
+        n_rows = max(_SCALING_ROWS, _SCALING_ENTRIES // self.n_features)
+        step = max(1, self.blocks.n_rows // n_rows)
+        sample = self.blocks.take(np.arange(0, self.blocks.n_rows, step))
+        return Scaling.of_rows(sample, center=self.fit_intercept)
+
+    # Parameters ------------------------------------------------------------------------
+
+    @property
+    def n_columns(self):
+        """Number of parameters for each output: features, and the intercept if any."""
+        return self.n_features + self.fit_intercept
+
+    def pack(self, matrix):
+        """Return the flat vector of an (n_outputs, n_columns) matrix."""
+        return matrix.ravel(order=self._order)
+
+    def unpack(self, vector):
+        """Return a flat vector as an (n_outputs, n_columns) view; the intercept is last."""
+        return vector.reshape((self.n_outputs, self.n_columns), order=self._order)
+
+    def parameters(self, coef, intercept):
+        """Return the flat vector for raw coefficients and intercepts."""
+        coef, intercept = self.scaling.from_raw(coef, intercept)
+        return self.pack(self._join(coef, intercept))
+
+    def coefficients(self, vector):
+        """Return raw coefficients and intercepts, (W, b), for a flat vector."""
+        return self.scaling.to_raw(*self._split(self.unpack(vector)))
+
+    def model(self, vector):
+        """Return (W, b) to publish: the intercepts of three and more classes are centred.
+
+        Adding a constant to all of them changes nothing; this is the choice that
+        LogisticRegression makes too.
+        """
+        coef, intercept = self.coefficients(vector)
+        if self.n_outputs > 1:
+            intercept = intercept - intercept.mean()
+        return coef, intercept
+
+    def _join(self, coef, intercept):
+        matrix = np.empty((self.n_outputs, self.n_columns), order=self._order)
+        matrix[:, : self.n_features] = coef
+        if self.fit_intercept:
+            matrix[:, -1] = intercept
+        return matrix
+
+    def _split(self, matrix):
+        if self.fit_intercept:
+            return matrix[:, :-1], matrix[:, -1]
+        return matrix, np.zeros(self.n_outputs)
+
+    @property
+    def penalty_weights(self):
+        """Weights of the parameters' absolute values and half squares, as flat vectors."""
+
+        def spread(weight):
+            weights = np.broadcast_to(weight, self._coef_shape)
+            return self.pack(self._join(weights, np.zeros(self.n_outputs)))
+
+        scale = self.scaling.scale
+        return spread(self.l1 / scale), spread(self.l2 / scale**2)
+
+    @property
+    def l2_columns(self):
+        """Weight of half the square of the parameters of each column, (n_columns,)."""
+        return self.unpack(self.penalty_weights[1])[0].copy()
+
+    @property
+    def _coef_shape(self):
+        return (self.n_outputs, self.n_features)
+
+    # Loss and derivatives --------------------------------------------------------------
+
+    def loss_gradient(self, vector):
+        """Return the smooth part of the objective and its gradient.
+
+        Parameters
+        ----------
+        vector : ndarray of shape (n_outputs * n_columns,)
+            Parameters in the scaled space.
+
+        Returns
+        -------
+        loss : float
+            Mean cross-entropy plus the L2 penalty.
+        gradient : ndarray
+            The derivative by ``vector``.
+        """
+        coef, intercept = self.coefficients(vector)
+        cast = self._cast(coef, intercept)
+
+        def add_block(block, totals):
+            self._add_block_loss_gradient(block, *cast, totals)
+
+        with np.errstate(over="ignore", invalid="ignore"):  # the solvers judge what comes
+            totals = self.blocks.accumulate(add_block, self._make_totals)
+        loss, coef_gradient, intercept_gradient = (
+            total / self.blocks.total_weight for total in totals
+        )
+        coef_gradient += self.l2 * coef
+        penalty = 0.5 * self.l2 * float(np.vdot(coef, coef))
+        return float(loss) + penalty, self._pack_gradient(coef_gradient, intercept_gradient)
+
+    def _cast(self, coef, intercept):
+        """Return coefficients in the dtype and memory order of the blocks' products."""
+        dtype = self.blocks.dtype
+        coef = coef.astype(dtype, order=self._order, copy=False)
+        return coef, intercept.astype(dtype, copy=False)
+
+    def _make_totals(self):
+        return (
+            np.zeros(()),
+            np.zeros(self._coef_shape, order=self._order),
+            np.zeros(self.n_outputs),
+        )
+
+    def _add_block_loss_gradient(self, block, coef, intercept, totals):
+        """Add one block's weighted sums of the loss and its derivatives to ``totals``."""
+        loss, residual = cross_entropy_loss_gradient(
+            linear_logits(block.X, coef, intercept),
+            block.y,
+            sample_weight=block.weight,
+            label_smoothing=self.label_smoothing,
+            axis=0,
+            reduction="sum",
+            overwrite_logits=True,
+        )
+        residual = residual[-self.n_outputs :]
+        total_loss, coef_gradient, intercept_gradient = totals
+        total_loss += loss
+        _backend.add_matmul(coef_gradient, residual, block.X)
+        intercept_gradient += residual.sum(axis=1)
+
+    def _pack_gradient(self, coef_gradient, intercept_gradient):
+        coef_gradient = self.scaling.gradient(coef_gradient, intercept_gradient)
+        return self.pack(self._join(coef_gradient, intercept_gradient))
+
+    def block_loss_gradient(self, vector, block, weight):
+        """Return the objective on one block, and the gradient without the penalty's.
+
+        Parameters
+        ----------
+        vector : ndarray
+            Parameters in the scaled space.
+        block : Block
+            Some rows.
+        weight : float
+            What to divide the sums over the block by.
+        """
+        coef, intercept = self.coefficients(vector)
+        totals = self._make_totals()
+        self._add_block_loss_gradient(block, *self._cast(coef, intercept), totals)
+        loss, coef_gradient, intercept_gradient = (total / weight for total in totals)
+        penalty = 0.5 * self.l2 * float(np.vdot(coef, coef))
+        if self.l1:
+            penalty += self.l1 * float(np.abs(coef).sum())
+        gradient = self._pack_gradient(coef_gradient, intercept_gradient)
+        return float(loss) + penalty, gradient
+
+    def mean_loss(self, vector, index, weight):
+        """Return the mean cross-entropy on the rows at ``index``, without penalty.
+
+        Parameters
+        ----------
+        vector : ndarray
+            Parameters in the scaled space.
+        index : ndarray of int
+            The rows; they are gathered block by block.
+        weight : ndarray or None
+            A weight for each of them.
+        """
+        coef, intercept = self._cast(*self.coefficients(vector))
+        total = 0.0
+        for start in range(0, len(index), self.blocks.block_rows):
+            part = slice(start, start + self.blocks.block_rows)
+            block = self.blocks.take(index[part])
+            total += float(
+                cross_entropy(
+                    linear_logits(block.X, coef, intercept),
+                    block.y,
+                    sample_weight=None if weight is None else weight[part],
+                    axis=0,
+                    reduction="sum",
+                )
+            )
+        return total / (len(index) if weight is None else float(weight.sum()))
+
+    def hessian_diagonal(self, vector):
+        """Return the diagonal of the Hessian as an (n_outputs, n_columns) matrix.
+
+        Over all rows, and for uncentred features: what sparse X needs.
+        """
+        coef, intercept = self._cast(*self.coefficients(vector))
+
+        def make_totals():
+            return np.zeros(self._coef_shape, order=self._order), np.zeros(self.n_outputs)
+
+        def add_block(block, totals):
+            proba = softmax(linear_logits(block.X, coef, intercept), axis=0)
+            variance = (proba * (1 - proba))[-self.n_outputs :]
+            if block.weight is not None:
+                variance *= block.weight
+            _backend.add_matmul(totals[0], variance, _backend.square(block.X))
+            totals[1][...] += variance.sum(axis=1)
+
+        diagonal, of_intercept = self.blocks.accumulate(add_block, make_totals)
+        diagonal = self._join(diagonal / self.scaling.scale**2, of_intercept)
+        return diagonal / self.blocks.total_weight + self.l2_columns
+
+    # Samples of rows, for curvature ----------------------------------------------------
+
+    @functools.cached_property
+    def _sampling_weights(self):
+        """Cumulative weights that rows are drawn by: half by weight, half by weight x norm.
+
+        Rows far from the mean are rare and hold much of the curvature. A sample that misses
+        them promises steps several times too long; drawing by the squared norm as well
+        bounds the error (Xu et al., "Sub-sampled Newton methods with non-uniform sampling",
+        NeurIPS 2016).
+        """
+        blocks, scaling = self.blocks, self.scaling
+        by_square = np.full((1, self.n_features), 1.0 / scaling.scale**2, dtype=blocks.dtype)
+        by_value = (scaling.center * by_square).astype(blocks.dtype, copy=False)
+        norms = np.empty(blocks.n_rows)
+
+        def fill(start, stop, block):
+            norms[start:stop] = _backend.matmul_transposed(by_square, _backend.square(block.X))
+            if not scaling.is_trivial:
+                norms[start:stop] -= 2 * _backend.matmul_transposed(by_value, block.X)[0]
+
+        blocks.for_each(fill)
+        norms += np.sum(by_value * scaling.center)
+        np.maximum(norms, 0.0, out=norms)
+        norms *= 0.5 / max(norms.mean(), np.finfo(float).tiny)
+        norms += 0.5
+        if blocks.weight is not None:
+            norms *= blocks.weight
+        return np.cumsum(norms)
+
+    def sample(self, n_rows, rng):
+        """Draw rows, as a dense matrix of scaled features with the intercept's ones.
+
+        All rows are taken, in order, if that many are asked for.
+
+        Parameters
+        ----------
+        n_rows : int
+            Size of the sample.
+        rng : numpy.random.Generator
+            Draws it, with replacement.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_rows, n_columns), float64
+        weight : ndarray of shape (n_rows,)
+            Sums to 1: weighted means over the sample estimate those over all rows.
+        """
+        blocks = self.blocks
+        if n_rows >= blocks.n_rows:
+            index = np.arange(blocks.n_rows)
+            weight = np.ones(blocks.n_rows) if blocks.weight is None else blocks.weight
+        else:
+            cumulative = self._sampling_weights
+            draws = np.sort(rng.random(n_rows)) * cumulative[-1]
+            index = np.searchsorted(cumulative, draws, side="right")
+            chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
+            weight = 1.0 / chance
+            if blocks.weight is not None:
+                weight *= blocks.weight[index]
+        return self.scaled_rows(blocks.take(index)), weight / weight.sum()
+
+    def scaled_rows(self, block):
+        """Return a block of rows as a dense matrix of scaled features, and ones."""
+        X = block.X.toarray() if self.blocks.is_sparse else block.X
+        rows = np.empty((X.shape[0], self.n_columns))
+        np.subtract(X, self.scaling.center, out=rows[:, : self.n_features])
+        rows[:, : self.n_features] /= self.scaling.scale
+        if self.fit_intercept:
+            rows[:, -1] = 1.0
+        return rows
+
+    def inner_products(self, block):
+        """Return the weighted inner products of a block's scaled rows, (n_rows, n_rows)."""
+        if self.blocks.is_sparse:
+            X = block.X.astype(np.float64)
+            products = (X @ X.T).toarray() / self.scaling.scale**2 + self.fit_intercept
+        else:
+            rows = self.scaled_rows(block)
+            products = rows @ rows.T
+        if block.weight is not None:
+            root = np.sqrt(block.weight)
+            products *= root * root[:, None]
+        return products
+
+    def sample_proba(self, vector, rows):
+        """Return the probabilities (n_classes, n_rows) of rows drawn by :meth:`sample`."""
+        return softmax(_with_reference(self.unpack(vector) @ rows.T), axis=0)
+
+
+def n_outputs(n_classes):
+    """Return the number of rows of W: two classes need one."""
+    return 1 if n_classes == 2 else n_classes
+
+
+def linear_logits(X, coef, intercept):
+    """Return the logits W x + b of a block of rows, (n_classes, n_rows)."""
+    logits = _backend.matmul_transposed(coef, X)
+    logits += intercept[:, None]
+    return _with_reference(logits)
+
+
+def _with_reference(logits):
+    """Give a single output the first class's logit, which is 0."""
+    if logits.shape[0] > 1:
+        return logits
+    return np.concatenate([np.zeros_like(logits), logits])
