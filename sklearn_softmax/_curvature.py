@@ -1,0 +1,397 @@
+r"""What L-BFGS starts from: inverse Hessians, and when to renew them.
+
+L-BFGS builds its steps from an initial inverse Hessian H0 and the last few gradients. With a
+multiple of the identity for H0 it needs thousands of iterations on unscaled or correlated
+features; with the curvature of the problem itself it needs tens. The Hessian of the mean
+cross-entropy is
+
+.. math::
+    \frac{1}{S} \sum_i s_i \, (\operatorname{diag}(p_i) - p_i p_i^\top) \otimes z_i z_i^\top
+    + \lambda_2 D ,
+
+for scaled rows z with the 1 of the intercept. Three models of it, each made from a sample of
+rows (it steers, and need not be exact):
+
+- :class:`ExactCurvature`: all of it, factored. The steps are Newton's. For problems with up
+  to a few thousand parameters.
+- :class:`KroneckerCurvature`: exact variances in a Kronecker-factored basis. Costs little
+  more than the eigenvectors of the features' covariance.
+- :class:`DiagonalCurvature`: for sparse features, too many to be factored, and for L1
+  penalties, where the curvature must be restricted to the parameters that are not zero.
+
+:class:`Curvature` chooses between them by counting operations.
+"""
+
+import math
+
+import numpy as np
+from scipy.linalg import blas, cho_factor, cho_solve, eigh
+
+# Exact Hessians are kept below this size, or below that of X if X is larger (bytes).
+_EXACT_BYTES = 64 << 20
+_EXACT_ROWS_PER_PARAMETER = 10
+_KRONECKER_ROWS_PER_COLUMN = 5
+# Rows of a sample whose outer products are summed in one go.
+_SAMPLE_BLOCK_BYTES = 8 << 20
+# Relative to 1, the variance of a scaled feature: where the penalty is below this, the
+# Kronecker basis need not diagonalise it.
+_BASIS_RIDGE = 1e-6
+# Modelled costs, in multiplications of a large matrix product: thin products run at a third
+# of that rate, a row's softmax costs about 30 for each class, and a call of a solver's step
+# some microseconds whatever its size.
+_THIN = 3
+_SOFTMAX = 30
+_OVERHEAD = 3_000_000
+
+
+class Curvature:
+    """The H0 of L-BFGS, chosen and renewed by what it costs and saves.
+
+    An H0 is renewed once the evaluations of the objective since the last renewal have cost
+    as much as a renewal does. Whatever the problem, that spends at most twice what the
+    better of "always renew" and "never renew" would have spent.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+        Its Hessian is modelled.
+    """
+
+    def __init__(self, objective):
+        self._objective = objective
+        # Only steers: a fixed seed makes the steps a function of the data alone.
+        self._rng = np.random.default_rng(0)
+        self._evaluation_cost = _evaluation_cost(objective)
+        self._exact_rows, self._exact_cost = self._plan_exact()
+        self._model = None
+        self._next_renewal = 0
+
+    def _plan_exact(self):
+        """Return the rows to take for an exact Hessian, and its cost (inf: not at all)."""
+        objective = self._objective
+        n_parameters = ExactCurvature.size(objective)
+        n_rows = objective.blocks.n_rows
+        allowed_bytes = max(_EXACT_BYTES, objective.blocks.n_stored * 8)
+        if objective.l1 or n_parameters**2 * 8 > allowed_bytes:
+            return 0, np.inf
+        row_cost = n_parameters**2 / 2 + objective.n_outputs * objective.n_columns**2
+        affordable = int(4 * self._evaluation_cost / row_cost)
+        n_sample = max(_EXACT_ROWS_PER_PARAMETER * n_parameters, affordable)
+        if 2 * n_sample > n_rows:  # a sample this large saves little and costs much
+            n_sample = n_rows
+        return n_sample, n_sample * row_cost + n_parameters**3 / 6 + 2 * _OVERHEAD
+
+    def update(self, vector, n_evaluations):
+        """Renew H0 at ``vector`` if it is time to.
+
+        Returns
+        -------
+        bool
+            Whether H0 is now the exact Hessian: measured on every problem, the steps before
+            it then do more harm than good.
+        """
+        if n_evaluations < self._next_renewal:
+            return False
+        exact_pays = self._exact_cost / self._evaluation_cost  # in evaluations
+        # A Hessian that costs no more than two evaluations need not wait for them.
+        if self._is_exact or n_evaluations + 2 >= exact_pays:
+            if not self._is_exact:
+                self._model = ExactCurvature(self._objective, self._exact_rows, self._rng)
+            self._next_renewal = n_evaluations + max(1, math.ceil(exact_pays))
+        else:
+            if self._model is None:
+                self._model = self._cheap_model()
+            # Early on the probabilities change most.
+            self._next_renewal = min(2 * n_evaluations + 1, max(exact_pays, n_evaluations + 1))
+        self._model.renew(vector)
+        return self._is_exact
+
+    @property
+    def _is_exact(self):
+        return isinstance(self._model, ExactCurvature)
+
+    def _cheap_model(self):
+        objective = self._objective
+        n_columns = objective.n_columns
+        # Eigenvectors of an n x n matrix cost about 10 n**3: as many as 30 evaluations pay.
+        affordable = int((3 * self._evaluation_cost) ** (1 / 3))
+        if objective.l1 or (objective.blocks.is_sparse and affordable < n_columns):
+            return DiagonalCurvature(objective, self._rng)
+        n_rows = _KRONECKER_ROWS_PER_COLUMN * n_columns
+        if affordable < n_columns:
+            n_rows = max(affordable, 100)
+        return KroneckerCurvature(objective, n_rows, self._rng)
+
+    def solve(self, gradient, free=None):
+        """Return H0 times a flat gradient; with a mask ``free``, restricted to those."""
+        return self._model.solve(gradient, free)
+
+
+def _evaluation_cost(objective):
+    blocks = objective.blocks
+    products = 2 * _THIN * blocks.n_stored * objective.n_outputs
+    return products + _SOFTMAX * blocks.n_rows * blocks.n_classes + _OVERHEAD
+
+
+class ExactCurvature:
+    """The Hessian on a sample of rows, with its Cholesky factor.
+
+    Adding a constant to the coefficients of all classes changes no probability, so for three
+    and more classes the Hessian of the loss is singular. The last class is held at 0 while
+    solving and the step centred over the classes afterwards, which is the step that the
+    penalty prefers.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+        Its Hessian is modelled.
+    n_rows : int
+        Size of the sample.
+    rng : numpy.random.Generator
+        Draws the sample.
+    """
+
+    def __init__(self, objective, n_rows, rng):
+        self._objective = objective
+        self._rng = rng
+        self._n_rows = n_rows
+        self._sample = None
+        self._n_free = _n_free_outputs(objective)
+
+    @staticmethod
+    def size(objective):
+        """Return the number of rows of the Hessian."""
+        return _n_free_outputs(objective) * objective.n_columns
+
+    def renew(self, vector):
+        """Compute and factor the Hessian at ``vector``."""
+        objective = self._objective
+        if self._sample is None or self._n_rows < objective.blocks.n_rows:
+            self._sample = objective.sample(self._n_rows, self._rng)
+        rows, weight = self._sample
+        proba = objective.sample_proba(vector, rows)
+        if objective.n_outputs == 1:
+            proba = proba[1:]
+        hessian = self._sum_hessian(rows, proba[: self._n_free], weight)
+        self._add_penalty(hessian)
+        self._factor = _CholeskyFactor(hessian)
+
+    def _sum_hessian(self, rows, proba, weight):
+        def run(start, stop):
+            part = slice(start, stop)
+            return softmax_hessian(rows[part], proba[:, part], weight[part])
+
+        work = len(rows) * (self._n_free * rows.shape[1]) ** 2
+        first, *others = self._objective.blocks.share(run, len(rows), work)
+        for other in others:
+            first += other
+        return first
+
+    def _add_penalty(self, hessian):
+        n_free, n_columns = self._n_free, self._objective.n_columns
+        by_class = hessian.T.reshape(n_free, n_columns, n_free, n_columns)
+        l2 = self._objective.l2_columns
+        column = np.arange(n_columns)
+        for k in range(n_free):
+            by_class[k, column, k, column] += l2
+        if n_free < self._objective.n_outputs:
+            # The squared norm of centred coefficients, in terms of those not held at 0.
+            by_class[:, column, :, column] -= (l2 / self._objective.n_outputs)[:, None, None]
+
+    def solve(self, gradient, free=None):
+        """Return the Newton step for a flat gradient; for all parameters only."""
+        gradient = self._objective.unpack(gradient)
+        step = np.zeros_like(gradient)
+        solution = self._factor.solve(gradient[: self._n_free].ravel())
+        step[: self._n_free] = solution.reshape(self._n_free, -1)
+        if self._n_free < self._objective.n_outputs:
+            step -= step.mean(axis=0)
+        return self._objective.pack(step)
+
+
+def softmax_hessian(rows, proba, weight):
+    r"""Return :math:`\sum_i w_i (\operatorname{diag}(p_i) - p_i p_i^\top) \otimes z_i z_i^\top`.
+
+    Written as a block-diagonal part less one symmetric product :math:`Q^\top Q`, where row i
+    of Q is :math:`\sqrt{w_i} \, p_i \otimes z_i`.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_columns)
+        The z.
+    proba : ndarray of shape (n_outputs, n_rows)
+        The p, of all classes or of some.
+    weight : ndarray of shape (n_rows,)
+        The w.
+
+    Returns
+    -------
+    ndarray of shape (n_outputs * n_columns, n_outputs * n_columns), in Fortran order
+        Only the lower triangle is filled.
+    """
+    n_outputs, n_rows = proba.shape
+    n_columns = rows.shape[1]
+    size = n_outputs * n_columns
+    hessian = np.zeros((size, size), order="F")
+    by_class = hessian.T.reshape(n_outputs, n_columns, n_outputs, n_columns)
+    root = np.sqrt(weight)
+    step = max(1, _SAMPLE_BLOCK_BYTES // (8 * size))
+    for start in range(0, n_rows, step):
+        part = slice(start, start + step)
+        z, p = rows[part], proba[:, part]
+        scaled = (p * root[part]).T
+        outer = scaled[:, :, None] * z[:, None, :]
+        outer = outer.reshape(len(z), size)
+        blas.dsyrk(-1.0, outer.T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
+        for k in range(n_outputs):
+            by_class[k, :, k, :] += z.T @ ((p[k] * weight[part])[:, None] * z)
+    return hessian
+
+
+class _CholeskyFactor:
+    """A positive semi-definite matrix, factored after scaling its diagonal to 1.
+
+    Only the lower triangle is read.
+    """
+
+    def __init__(self, matrix):
+        diagonal = np.diagonal(matrix)
+        smallest = np.finfo(matrix.dtype).eps * diagonal.max(initial=1.0)
+        self._scale = 1.0 / np.sqrt(np.maximum(diagonal, smallest))
+        scaled = matrix * self._scale * self._scale[:, None]
+        ridge = 1e-12
+        while True:
+            np.fill_diagonal(scaled, 1.0 + ridge)
+            try:
+                self._factor = cho_factor(scaled, lower=True, check_finite=False)
+                return
+            except np.linalg.LinAlgError:
+                ridge *= 100
+
+    def solve(self, vector):
+        return self._scale * cho_solve(self._factor, self._scale * vector, check_finite=False)
+
+
+class KroneckerCurvature:
+    r"""Exact variances in a Kronecker-factored basis [1]_ [2]_.
+
+    The basis is :math:`U \otimes T`: U holds the eigenvectors of the mean class curvature
+    :math:`\operatorname{diag}(p) - p p^\top`, and T diagonalises the features' covariance and
+    the penalty together. In it, the diagonal of the Hessian is taken exactly (on the sample):
+    the mean of :math:`[\sum_k U_{ki}^2 p_k - (\sum_k U_{ki} p_k)^2] (T^\top z)_j^2`. With
+    fewer rows than columns T spans the rows, and what is orthogonal to them is left to the
+    penalty.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+        Its Hessian is modelled.
+    n_rows : int
+        Size of the sample.
+    rng : numpy.random.Generator
+        Draws the sample.
+
+    References
+    ----------
+    .. [1] J. Martens, R. Grosse, "Optimizing neural networks with Kronecker-factored
+       approximate curvature", ICML (2015).
+    .. [2] T. George et al., "Fast approximate natural gradient descent in a Kronecker-factored
+       eigenbasis", NeurIPS (2018).
+    """
+
+    def __init__(self, objective, n_rows, rng):
+        self._objective = objective
+        self._rows, self._weight = objective.sample(n_rows, rng)
+        penalty = objective.l2_columns
+        self._metric = 1.0 / np.sqrt(penalty + _BASIS_RIDGE)
+        self._basis, self._is_complete = _principal_axes(
+            self._rows * self._metric, self._weight
+        )
+        to_basis = self._basis * self._metric[:, None]
+        self._squares = (self._rows @ to_basis) ** 2
+        self._penalty = penalty @ to_basis**2
+        self._all_rows = n_rows >= objective.blocks.n_rows
+
+    def renew(self, vector):
+        """Take the class basis and the variances at ``vector``."""
+        proba = self._objective.sample_proba(vector, self._rows)
+        if self._objective.n_outputs == 1:
+            self._classes = np.ones((1, 1))
+            spread = proba[1:] * proba[:1]
+        else:
+            weighted = proba * self._weight
+            covariance = np.diag(weighted.sum(axis=1)) - weighted @ proba.T
+            # The first eigenvector is constant over the classes, where nothing changes.
+            self._classes = eigh(covariance, check_finite=False)[1][:, 1:]
+            spread = (self._classes**2).T @ proba - (self._classes.T @ proba) ** 2
+        variances = (np.maximum(spread, 0.0) * self._weight) @ self._squares + self._penalty
+        floor = np.finfo(float).eps * variances.max()
+        self._variances = np.maximum(variances, floor)
+        if not self._is_complete:
+            # Other rows than the sample's reach outside its span; there, expect as little
+            # curvature as in the least direction within it.
+            rest = self._variances.min(axis=1) if not self._all_rows else 0.0
+            self._rest = np.broadcast_to(
+                np.maximum(rest, np.min(self._penalty)), self._classes.shape[1:]
+            )
+
+    def solve(self, gradient, free=None):
+        """Return H0 times a flat gradient; for all parameters only."""
+        scaled = self._classes.T @ self._objective.unpack(gradient) * self._metric
+        inner = scaled @ self._basis
+        step = (inner / self._variances) @ self._basis.T
+        if not self._is_complete:
+            step += (scaled - inner @ self._basis.T) / self._rest[:, None]
+        return self._objective.pack(self._classes @ (step * self._metric))
+
+
+def _principal_axes(rows, weight):
+    """Return the eigenvectors of rows' second moments, and whether they span everything."""
+    n_rows, n_columns = rows.shape
+    if n_rows >= n_columns:
+        moments = rows.T @ (rows * weight[:, None])
+        return eigh(moments, overwrite_a=True, check_finite=False)[1], True
+    rows = rows * np.sqrt(weight)[:, None]
+    values, vectors = eigh(rows @ rows.T, overwrite_a=True, check_finite=False)
+    kept = values > n_rows * np.finfo(float).eps * values[-1]
+    return rows.T @ (vectors[:, kept] / np.sqrt(values[kept])), False
+
+
+class DiagonalCurvature:
+    """The diagonal of the Hessian: exact for sparse X, on a sample of rows for dense X.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+        Its Hessian is modelled.
+    rng : numpy.random.Generator
+        Draws the sample.
+    """
+
+    def __init__(self, objective, rng):
+        self._objective = objective
+        self._sample = None
+        if not objective.blocks.is_sparse:
+            n_rows = _KRONECKER_ROWS_PER_COLUMN * objective.n_columns
+            self._sample = objective.sample(n_rows, rng)
+
+    def renew(self, vector):
+        """Compute the diagonal at ``vector``."""
+        objective = self._objective
+        if self._sample is None:
+            diagonal = objective.hessian_diagonal(vector)
+        else:
+            rows, weight = self._sample
+            proba = objective.sample_proba(vector, rows)[-objective.n_outputs :]
+            diagonal = (proba * (1 - proba) * weight) @ rows**2 + objective.l2_columns
+        floor = np.finfo(float).eps * diagonal.max()
+        self._diagonal = objective.pack(np.maximum(diagonal, floor))
+
+    def solve(self, gradient, free=None):
+        """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""
+        step = gradient / self._diagonal
+        return step if free is None else np.where(free, step, 0.0)
+
+
+def _n_free_outputs(objective):
+    return max(1, objective.n_outputs - 1)

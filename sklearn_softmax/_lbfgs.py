@@ -1,0 +1,288 @@
+r"""L-BFGS from any initial inverse Hessian, and its orthant-wise form for L1 penalties.
+
+One loop, written as a generator: it yields the state after every iteration, and whoever
+drives it may look at it, report it, or stop. The objective is anything with
+``loss_gradient``; the curvature anything with ``update`` and ``solve``.
+
+Stopping. With H the current inverse Hessian and g the gradient, :math:`\tfrac12 g^\top H g` is
+the decrease that the next step expects: an estimate of how far the loss is above its minimum,
+whatever the scale of the features (the Newton decrement). The loop ends when
+:math:`g^\top H g \le \mathrm{tol}^2 f`.
+
+Where the loss has no minimum but tends to 0 (separable classes without a penalty), f would
+follow it for ever; so f counts as at least a ten-thousandth of what it was at the start.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+# Number of steps remembered.
+_MEMORY = 20
+# A step must bring this share of the decrease that the slope promises ...
+_DECREASE = 1e-4
+# ... or, where rounding hides the decrease, halve the slope.
+_LEVEL = 0.5
+# A trial step with a slope still this steep, relative to the start, is too short.
+_STEEP = 0.9
+_MAX_TRIALS = 30
+# A loss this small, relative to the start, counts as no smaller.
+_NEGLIGIBLE = 1e-4
+# Below this, relative to the loss, a decrement is rounding error.
+_RESOLUTION = np.finfo(float).eps
+
+
+@dataclass
+class Iterate:
+    """The state of the solver after an iteration.
+
+    Attributes
+    ----------
+    vector : ndarray
+        The parameters.
+    loss : float
+        The objective there, penalties included.
+    n_iter : int
+        Iterations so far.
+    n_evaluations : int
+        Evaluations of loss and gradient so far.
+    decrement : float
+        Estimate of how far ``loss`` is above its minimum.
+    status : {"running", "converged", "precision"}
+        "precision" where rounding errors forbid further progress.
+    """
+
+    vector: np.ndarray
+    loss: float
+    n_iter: int = 0
+    n_evaluations: int = 1
+    decrement: float = np.inf
+    status: str = "running"
+
+
+def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
+    r"""Minimise a convex objective, plus :math:`\sum_j \lambda_j |v_j|` if asked to.
+
+    With an L1 penalty this is orthant-wise L-BFGS [3]_ on the parameters that are not at rest
+    at zero: they form a smooth problem within the orthant that the pseudo-gradient points
+    into, and the curvature is restricted to them (a two-metric projection [4]_). Trial points
+    are projected onto the orthant, so parameters become exactly zero.
+
+    Parameters
+    ----------
+    objective : object
+        ``objective.loss_gradient(vector)`` returns a float and an ndarray;
+        ``objective.precision`` is the relative error that the float may have.
+    curvature : object
+        ``curvature.update(vector, n_evaluations)`` is called before each step, and returns
+        True where H0 has become so good that the steps before are better forgotten;
+        ``curvature.solve(gradient, free)`` multiplies by H0, symmetric and positive definite,
+        restricted to the parameters of the mask ``free`` (None: all).
+    vector : ndarray
+        Where to start.
+    tol : float
+        When to stop: see the module's documentation.
+    l1_weights : ndarray or None, default=None
+        The :math:`\lambda`, in the shape of ``vector``.
+
+    Yields
+    ------
+    Iterate
+        First for the start itself, then after each iteration. Only the last one's status is
+        not "running".
+
+    References
+    ----------
+    .. [1] J. Nocedal, S. Wright, "Numerical Optimization" (2006), algorithm 7.4.
+    .. [2] W. Hager, H. Zhang, "A new conjugate gradient method with guaranteed descent and an
+       efficient line search", SIAM J. Optim. 16 (2005): approximate Wolfe conditions.
+    .. [3] G. Andrew, J. Gao, "Scalable training of L1-regularized log-linear models",
+       ICML (2007).
+    .. [4] M. Schmidt, "Graphical model structure learning with L1-regularization", PhD thesis
+       (2010), section 2.3.
+    """
+    problem = _Smooth(objective) if l1_weights is None else _Orthantwise(objective, l1_weights)
+    loss, gradient = problem.evaluate(vector)
+    state = Iterate(vector, loss)
+    enough, negligible = max(tol**2, _RESOLUTION), _NEGLIGIBLE * abs(loss)
+    history = _History()
+    while True:
+        if curvature.update(state.vector, state.n_evaluations - 1):
+            history = _History()
+        steepest, free = problem.steepest(state.vector, gradient)
+        step = problem.restrict(state.vector, -history.solve(steepest, curvature, free))
+        slope = float(steepest @ step)
+        state.decrement = -0.5 * slope
+        if -slope <= enough * max(abs(state.loss), negligible):
+            state.status = "converged"
+        yield state
+        if state.status != "running":
+            return
+        found = problem.search(state, steepest, step, slope)
+        n_evaluations = state.n_evaluations + found.n_trials
+        if found.vector is None:
+            state.n_evaluations, state.status = n_evaluations, "precision"
+            yield state
+            return
+        history.append(found.vector - state.vector, found.gradient - gradient)
+        gradient = found.gradient
+        state = Iterate(found.vector, found.loss, state.n_iter + 1, n_evaluations)
+
+
+class _History:
+    """The last steps s and gradient differences y, and the two-loop recursion over them."""
+
+    def __init__(self):
+        self._pairs = deque(maxlen=_MEMORY)
+
+    def append(self, step, difference):
+        """Remember a step, unless it shows no curvature."""
+        product = float(step @ difference)
+        if product > _RESOLUTION * float(difference @ difference):
+            self._pairs.append((step, difference, product))
+
+    def solve(self, gradient, curvature, free):
+        """Return H times ``gradient``, of the problem within the mask ``free`` (None: all)."""
+        pairs = list(self._pairs) if free is None else list(self._restricted(free))
+        result = gradient.copy()
+        shares = []
+        for s, y, product in reversed(pairs):
+            share = float(s @ result) / product
+            result -= share * y
+            shares.append(share)
+        result = curvature.solve(result, free)
+        if pairs:
+            # H0 is right in proportion more than in size: the last step shows the size.
+            _, y, product = pairs[-1]
+            result *= product / float(y @ curvature.solve(y, free))
+        for (s, y, product), share in zip(pairs, reversed(shares), strict=True):
+            result += (share - float(y @ result) / product) * s
+        return result
+
+    def _restricted(self, free):
+        for s, y, _ in self._pairs:
+            s, y = np.where(free, s, 0.0), np.where(free, y, 0.0)
+            product = float(s @ y)
+            if product > _RESOLUTION * float(y @ y):
+                yield s, y, product
+
+
+@dataclass
+class _Found:
+    """What a line search found; ``vector`` is None where it found nothing."""
+
+    n_trials: int
+    vector: np.ndarray | None = None
+    loss: float = np.nan
+    gradient: np.ndarray | None = None
+
+
+class _Smooth:
+    """A convex objective with a gradient everywhere."""
+
+    def __init__(self, objective):
+        self._objective = objective
+        self.evaluate = objective.loss_gradient
+
+    def steepest(self, vector, gradient):
+        """Return the gradient, and the mask of the parameters that may move (None: all)."""
+        return gradient, None
+
+    def restrict(self, vector, step):
+        """Return the step as it may be taken."""
+        return step
+
+    def search(self, state, steepest, step, slope):
+        """Search along ``step`` for a point that is low enough and not too close.
+
+        The objective is convex: its slope along the step never falls, so a trial is known to
+        be short of the minimum where the slope there is negative. That stays true where the
+        loss no longer shows the difference for rounding; there the slope decides.
+        """
+        rounding = self._objective.precision * abs(state.loss)
+        low, low_loss, low_slope = 0.0, state.loss, slope
+        length, farthest, best = 1.0, np.inf, None
+        for n_trials in range(1, _MAX_TRIALS + 1):
+            vector = state.vector + length * step
+            loss, gradient = self.evaluate(vector)
+            new_slope = float(gradient @ step)
+            if not (np.isfinite(loss) and np.isfinite(new_slope)):
+                farthest, length = length, 0.9 * low + 0.1 * length
+                continue
+            decreased = loss <= state.loss + _DECREASE * length * slope
+            level = loss <= state.loss + rounding and abs(new_slope) <= -_LEVEL * slope
+            if decreased or level:
+                best = _Found(n_trials, vector, loss, gradient)
+                if new_slope >= _STEEP * slope or farthest < np.inf:
+                    return best
+                # Still descending as at the start: go further, as the slopes suggest.
+                bend = new_slope - low_slope
+                growth = -new_slope / bend if bend > 0 else np.inf
+                low, low_loss, low_slope, reach = length, loss, new_slope, length - low
+                length += reach * min(max(growth, 2.0), 10.0)
+            elif best is not None:
+                best.n_trials = n_trials
+                return best
+            else:
+                farthest = length
+                length = _cubic_minimum(low, low_loss, low_slope, length, loss, new_slope)
+        return _Found(_MAX_TRIALS) if best is None else best
+
+
+class _Orthantwise:
+    """A convex objective with a gradient, plus weighted absolute values."""
+
+    def __init__(self, objective, l1_weights):
+        self._objective = objective
+        self._l1_weights = l1_weights
+
+    def evaluate(self, vector):
+        """Return the whole objective, and the gradient of its smooth part."""
+        loss, gradient = self._objective.loss_gradient(vector)
+        return loss + float(self._l1_weights @ np.abs(vector)), gradient
+
+    def steepest(self, vector, gradient):
+        """Return the pseudo-gradient, and the mask of the parameters that may move."""
+        at_zero = np.sign(gradient) * np.maximum(np.abs(gradient) - self._l1_weights, 0.0)
+        elsewhere = gradient + self._l1_weights * np.sign(vector)
+        steepest = np.where(vector != 0, elsewhere, at_zero)
+        free = (vector != 0) | (steepest != 0)
+        self._orthant = np.where(vector != 0, np.sign(vector), -np.sign(steepest))
+        return steepest, free
+
+    def restrict(self, vector, step):
+        """Return the step without what would leave zero for the wrong orthant."""
+        return np.where((vector == 0) & (step * self._orthant < 0), 0.0, step)
+
+    def search(self, state, steepest, step, slope):
+        """Halve the step until its projection onto the orthant is low enough."""
+        rounding = self._objective.precision * abs(state.loss)
+        length = 1.0
+        for n_trials in range(1, _MAX_TRIALS + 1):
+            vector = state.vector + length * step
+            vector[vector * self._orthant < 0] = 0.0
+            loss, gradient = self.evaluate(vector)
+            promised = float(steepest @ (vector - state.vector))
+            decreased = loss <= state.loss + _DECREASE * promised
+            level = abs(loss - state.loss) <= rounding and promised < 0
+            if decreased or level:
+                return _Found(n_trials, vector, loss, gradient)
+            length *= 0.5 if np.isfinite(loss) else 0.1
+        return _Found(_MAX_TRIALS)
+
+
+def _cubic_minimum(low, low_loss, low_slope, high, high_loss, high_slope):
+    """Return the minimum of the cubic through losses and slopes at two points [1]_.
+
+    References
+    ----------
+    .. [1] Nocedal & Wright (2006), equation (3.59).
+    """
+    width = high - low
+    bend = low_slope + high_slope + 3 * (low_loss - high_loss) / width
+    root = np.sqrt(max(bend * bend - low_slope * high_slope, 0.0))
+    share = (root + bend - low_slope) / (2 * root + high_slope - low_slope)
+    if not np.isfinite(share):
+        share = 0.5
+    return low + width * min(max(share, 0.1), 0.9)

@@ -1,0 +1,198 @@
+"""Objective and curvature: derivatives by finite differences, blocks, threads."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_softmax import _blocks
+from sklearn_softmax._blocks import RowBlocks
+from sklearn_softmax._curvature import (
+    Curvature,
+    DiagonalCurvature,
+    ExactCurvature,
+    KroneckerCurvature,
+    softmax_hessian,
+)
+from sklearn_softmax._objective import SoftmaxObjective
+from sklearn_softmax._scaling import Scaling
+
+
+def make_objective(rng, *, n_classes=3, sparse=False, soft=False, weighted=True, **options):
+    X = rng.standard_normal((40, 4)) * [1, 10, 0.1, 1] + [0, 5, 0, 100]
+    if sparse:
+        X = sp.random(40, 4, density=0.5, format="csr", random_state=0)
+    y = rng.dirichlet(np.ones(n_classes), 40) if soft else rng.integers(0, n_classes, 40)
+    weight = rng.integers(0, 3, 40).astype(float) if weighted else None
+    blocks = RowBlocks(X, y, weight, n_classes=n_classes)
+    return SoftmaxObjective(blocks, **{"C": 0.1, **options})
+
+
+def differences(function, vector, step=1e-5):
+    """Return the derivative of a function by central differences, (n_parameters, ...)."""
+    units = step * np.eye(len(vector))
+    return np.array([(function(vector + e) - function(vector - e)) / (2 * step) for e in units])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("sparse", "soft"), [(False, False), (True, False), (False, True)])
+def test_gradient(rng, n_classes, fit_intercept, sparse, soft):
+    objective = make_objective(
+        rng,
+        n_classes=n_classes,
+        sparse=sparse,
+        soft=soft,
+        fit_intercept=fit_intercept,
+        label_smoothing=0.1,
+    )
+    vector = 0.5 * rng.standard_normal(objective.n_outputs * objective.n_columns)
+    gradient = objective.loss_gradient(vector)[1]
+    expected = differences(lambda v: objective.loss_gradient(v)[0], vector)
+    assert_allclose(gradient, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("scaling", [None, Scaling.unscaled()])
+def test_parameters_and_coefficients_are_inverse(rng, scaling):
+    objective = make_objective(rng, scaling=scaling)
+    coef, intercept = rng.standard_normal((3, 4)), rng.standard_normal(3)
+    back = objective.coefficients(objective.parameters(coef, intercept))
+    assert_allclose(back[0], coef, rtol=1e-12)
+    assert_allclose(back[1], intercept, rtol=1e-12)
+
+
+def test_scaling_changes_the_parameters_and_not_the_loss(rng):
+    coef, intercept = rng.standard_normal((3, 4)), rng.standard_normal(3)
+    losses = []
+    for scaling in (None, Scaling.unscaled()):
+        objective = make_objective(np.random.default_rng(1), scaling=scaling)
+        losses.append(objective.loss_gradient(objective.parameters(coef, intercept))[0])
+    assert_allclose(losses[0], losses[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_exact_curvature_inverts_the_hessian(rng, n_classes):
+    objective = make_objective(rng, n_classes=n_classes)
+    size = objective.n_outputs * objective.n_columns
+    vector = 0.3 * rng.standard_normal(size)
+    hessian = differences(lambda v: objective.loss_gradient(v)[1], vector)
+    curvature = ExactCurvature(objective, objective.blocks.n_rows, rng)
+    curvature.renew(vector)
+    gradient = rng.standard_normal((objective.n_outputs, objective.n_columns))
+    if n_classes > 2:  # gradients have no part that is constant over the classes
+        gradient -= gradient.mean(axis=0)
+    step = curvature.solve(objective.pack(gradient))
+    assert_allclose(hessian @ step, objective.pack(gradient), atol=1e-6)
+
+
+def test_softmax_hessian_by_definition(rng):
+    rows, weight = rng.standard_normal((30, 3)), rng.random(30)
+    proba = rng.dirichlet(np.ones(4), 30).T
+    expected = sum(
+        w * np.kron(np.diag(p) - np.outer(p, p), np.outer(z, z))
+        for w, p, z in zip(weight, proba.T, rows, strict=True)
+    )
+    got = softmax_hessian(rows, proba, weight)
+    assert_allclose(np.tril(got), np.tril(expected), atol=1e-13)
+
+
+def test_kronecker_curvature_is_exact_at_zero(rng):
+    """All rows have the same probabilities there, so the Hessian is a Kronecker product."""
+    objective = make_objective(rng, n_classes=3, weighted=False)
+    vector = np.zeros(objective.n_outputs * objective.n_columns)
+    exact = ExactCurvature(objective, 40, rng)
+    kronecker = KroneckerCurvature(objective, 40, rng)
+    gradient = rng.standard_normal((3, 5))
+    gradient -= gradient.mean(axis=0)
+    for model in (exact, kronecker):
+        model.renew(vector)
+    got, expected = (m.solve(objective.pack(gradient)) for m in (kronecker, exact))
+    # Up to the ridge of 1e-6 that the basis is found with.
+    assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", [KroneckerCurvature, ExactCurvature])
+def test_curvature_is_symmetric_and_positive(rng, model):
+    X = rng.standard_normal((12, 30))  # fewer rows than columns
+    blocks = RowBlocks(X, rng.integers(0, 3, 12), n_classes=3)
+    objective = SoftmaxObjective(blocks, C=1.0)
+    curvature = model(objective, 8, rng)
+    curvature.renew(0.1 * rng.standard_normal(3 * 31))
+
+    def centred():
+        v = rng.standard_normal((3, 31))
+        return objective.pack(v - v.mean(axis=0))
+
+    u, v = centred(), centred()
+    assert_allclose(u @ curvature.solve(v), v @ curvature.solve(u), rtol=1e-6)
+    assert u @ curvature.solve(u) > 0
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_diagonal_curvature(rng, sparse):
+    objective = make_objective(rng, sparse=sparse)
+    vector = 0.3 * rng.standard_normal(objective.n_outputs * objective.n_columns)
+    hessian = differences(lambda v: objective.loss_gradient(v)[1], vector)
+    curvature = DiagonalCurvature(objective, rng)
+    if not sparse:
+        curvature._sample = objective.sample(objective.blocks.n_rows, rng)
+    curvature.renew(vector)
+    step = curvature.solve(np.ones_like(vector))
+    assert_allclose(step, 1 / np.diag(hessian), rtol=1e-5)
+    free = np.arange(len(vector)) % 2 == 0
+    assert_array_equal(curvature.solve(np.ones_like(vector), free), np.where(free, step, 0))
+
+
+def test_sample_estimates_weighted_means(rng):
+    X = rng.standard_normal((5000, 2)) ** 3
+    weight = rng.random(5000) * (rng.random(5000) < 0.5)
+    blocks = RowBlocks(X, rng.integers(0, 2, 5000), weight, n_classes=2)
+    objective = SoftmaxObjective(blocks, C=1.0, scaling=Scaling.unscaled())
+    rows, sample_weight = objective.sample(2000, rng)
+    assert_allclose(sample_weight.sum(), 1)
+    expected = np.average(X**2, axis=0, weights=weight)
+    assert_allclose(sample_weight @ rows[:, :2] ** 2, expected, rtol=0.1)
+    everything, all_weights = objective.sample(5000, rng)
+    assert_array_equal(everything[:, :2], X)
+    assert_allclose(all_weights, weight / weight.sum())
+
+
+def test_exact_hessian_waits_until_it_pays(rng):
+    X, y = rng.standard_normal((2000, 20)), rng.integers(0, 8, 2000)
+    objective = SoftmaxObjective(RowBlocks(X, y, n_classes=8), C=1.0)
+    curvature = Curvature(objective)
+    vector = np.zeros(8 * 21)
+    renewed_exactly = [curvature.update(vector, n) for n in range(60)]
+    assert not renewed_exactly[0]
+    assert any(renewed_exactly)
+
+
+def test_sums_do_not_depend_on_blocks_or_threads(rng, monkeypatch):
+    monkeypatch.setattr(_blocks, "_MIN_THREAD_WORK", 0)
+    X, y = rng.standard_normal((3000, 5)), rng.integers(0, 3, 3000)
+    vector = rng.standard_normal(18)
+    results = []
+    for n_jobs, block_rows in ((1, 3000), (1, 700), (2, 512), (3, 999)):
+        with RowBlocks(X, y, n_classes=3, n_jobs=n_jobs) as blocks:
+            blocks.block_rows = block_rows
+            results.append(SoftmaxObjective(blocks, C=1.0).loss_gradient(vector))
+    for loss, gradient in results[1:]:
+        assert_allclose(loss, results[0][0], rtol=1e-14)
+        assert_allclose(gradient, results[0][1], atol=1e-14)
+
+
+def test_blas_threads_are_restored_after_nested_use():
+    from threadpoolctl import threadpool_info
+
+    def n_threads():
+        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+
+    before = n_threads()
+    first, second = (RowBlocks(np.ones((2, 2)), n_classes=2) for _ in range(2))
+    first.__enter__()
+    second.__enter__()
+    assert set(n_threads()) == {1}
+    first.__exit__(None, None, None)
+    assert set(n_threads()) == {1}
+    second.__exit__(None, None, None)
+    assert n_threads() == before
