@@ -1,0 +1,66 @@
+"""Predictions of a linear softmax model, block by block on all threads."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from ._blocks import RowBlocks
+from ._objective import linear_logits
+from .functional import log_softmax, softmax
+
+
+def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
+    """Return a function of the logits of each row.
+
+    Nothing as large as the logits of all rows is made besides the result.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        The rows.
+    coef, intercept : ndarray
+        The model, in raw features.
+    transform : callable
+        Of class-major logits (n_classes, n_rows), which it may overwrite; returns (n_rows,)
+        or (n_columns, n_rows).
+    n_classes : int
+        Number of classes.
+    n_jobs : int or None
+        Number of threads.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or (n_samples, n_columns)
+    """
+    with RowBlocks(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
+        coef = coef.toarray() if sp.issparse(coef) else coef
+        coef = coef.astype(blocks.dtype, order="F" if blocks.is_sparse else "C", copy=False)
+        intercept = intercept.astype(blocks.dtype, copy=False)
+
+        sample = transform(np.zeros((n_classes, 1), dtype=blocks.dtype))
+        result = np.empty((blocks.n_rows, *sample.shape[:-1]), dtype=sample.dtype)
+
+        def fill(start, stop, block):
+            result[start:stop] = transform(linear_logits(block.X, coef, intercept)).T
+
+        blocks.for_each(fill)
+    return result
+
+
+def most_probable(logits):
+    """Return the position of the largest logit of each row."""
+    return np.argmax(logits, axis=0)
+
+
+def probabilities(logits):
+    """Return class-major probabilities, over the logits."""
+    return softmax(logits, axis=0, overwrite_logits=True)
+
+
+def log_probabilities(logits):
+    """Return class-major log-probabilities."""
+    return log_softmax(logits, axis=0)
+
+
+def log_odds(logits):
+    """Return the logits, or of two classes the second's alone."""
+    return logits[1] if logits.shape[0] == 2 else logits

@@ -1,0 +1,17 @@
+"""scikit-learn's own checks, with nothing expected to fail."""
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_softmax import SoftmaxRegressionClassifier
+
+
+@parametrize_with_checks(
+    [
+        SoftmaxRegressionClassifier(),
+        SoftmaxRegressionClassifier(l1_ratio=1.0),
+        SoftmaxRegressionClassifier(solver="sgd"),
+        SoftmaxRegressionClassifier(solver="sgd", l1_ratio=1.0),
+    ]
+)
+def test_estimator_checks(estimator, check):
+    check(estimator)
