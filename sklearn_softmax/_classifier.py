@@ -296,9 +296,7 @@ class SoftmaxRegressionClassifier(
             with self._blocks(data) as blocks:
                 scaling = self._sgd_scaling() if stream is None else stream.scaling
                 objective = self._objective(blocks, scaling=scaling, penalty_weight=seen)
-                schedule = self._schedule(
-                    objective, rng, None if stream is None else stream.rate
-                )
+                schedule = self._schedule(objective, rng, None if stream is None else stream.rate)
                 vector = objective.parameters(*self._initial(data, None if is_first else self))
                 state = _sgd.Epoch(vector, np.zeros_like(vector), schedule.learning_rate_init)
                 if stream is not None:
@@ -525,9 +523,7 @@ class SoftmaxRegressionClassifier(
 
     def _set_stream(self, objective, state, rng, weight_seen):
         self._weight_seen = weight_seen
-        self._stream = _Stream(
-            objective.scaling, state.velocity, state.rate, state.n_steps, rng
-        )
+        self._stream = _Stream(objective.scaling, state.velocity, state.rate, state.n_steps, rng)
 
     def _reported_data(self, X, y, sample_weight):
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
@@ -709,6 +705,4 @@ def _all_or_nothing(estimator):
 
 
 def _is_fitted_name(name):
-    return name in ("_stream", "_weight_seen") or (
-        name.endswith("_") and not name.startswith("_")
-    )
+    return name in ("_stream", "_weight_seen") or (name.endswith("_") and not name.startswith("_"))

@@ -32,10 +32,12 @@ _EXACT_BYTES = 64 << 20
 _EXACT_ROWS_PER_PARAMETER = 10
 _KRONECKER_ROWS_PER_COLUMN = 5
 # Rows of a sample whose outer products are summed in one go.
-_SAMPLE_BLOCK_BYTES = 8 << 20
+_SAMPLE_BLOCK_BYTES = 2 << 20
 # Relative to 1, the variance of a scaled feature: where the penalty is below this, the
 # Kronecker basis need not diagonalise it.
 _BASIS_RIDGE = 1e-6
+# Eigenvalues smaller than this, relative to the largest, are taken for 0.
+_RANK_TOLERANCE = 1e-10
 # Modelled costs, in multiplications of a large matrix product: thin products run at a third
 # of that rate, a row's softmax costs about 30 for each class, and a call of a solver's step
 # some microseconds whatever its size.
@@ -304,12 +306,12 @@ class KroneckerCurvature:
         self._rows, self._weight = objective.sample(n_rows, rng)
         penalty = objective.l2_columns
         self._metric = 1.0 / np.sqrt(penalty + _BASIS_RIDGE)
-        self._basis, self._is_complete = _principal_axes(
-            self._rows * self._metric, self._weight
-        )
+        self._basis, self._is_complete = _principal_axes(self._rows * self._metric, self._weight)
         to_basis = self._basis * self._metric[:, None]
         self._squares = (self._rows @ to_basis) ** 2
         self._penalty = penalty @ to_basis**2
+        # Outside of the span only the penalty is left: 1 in this metric, unless it is tiny.
+        self._rest_penalty = max(np.median(penalty * self._metric**2), _BASIS_RIDGE)
         self._all_rows = n_rows >= objective.blocks.n_rows
 
     def renew(self, vector):
@@ -330,10 +332,8 @@ class KroneckerCurvature:
         if not self._is_complete:
             # Other rows than the sample's reach outside its span; there, expect as little
             # curvature as in the least direction within it.
-            rest = self._variances.min(axis=1) if not self._all_rows else 0.0
-            self._rest = np.broadcast_to(
-                np.maximum(rest, np.min(self._penalty)), self._classes.shape[1:]
-            )
+            beyond = 0.0 if self._all_rows else self._variances.min(axis=1)
+            self._rest = np.maximum(np.full(len(spread), self._rest_penalty), beyond)
 
     def solve(self, gradient, free=None):
         """Return H0 times a flat gradient; for all parameters only."""
@@ -353,8 +353,9 @@ def _principal_axes(rows, weight):
         return eigh(moments, overwrite_a=True, check_finite=False)[1], True
     rows = rows * np.sqrt(weight)[:, None]
     values, vectors = eigh(rows @ rows.T, overwrite_a=True, check_finite=False)
-    kept = values > n_rows * np.finfo(float).eps * values[-1]
-    return rows.T @ (vectors[:, kept] / np.sqrt(values[kept])), False
+    kept = values > _RANK_TOLERANCE * values[-1]
+    # The smallest come out with few digits; what is left beside the basis must be orthogonal.
+    return np.linalg.qr(rows.T @ (vectors[:, kept] / np.sqrt(values[kept])))[0], False
 
 
 class DiagonalCurvature:

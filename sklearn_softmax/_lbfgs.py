@@ -113,6 +113,8 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
         steepest, free = problem.steepest(state.vector, gradient)
         step = problem.restrict(state.vector, -history.solve(steepest, curvature, free))
         slope = float(steepest @ step)
+        if not slope <= 0:
+            raise ArithmeticError(f"The inverse Hessian is not positive: slope {slope:.3g}.")
         state.decrement = -0.5 * slope
         if -slope <= enough * max(abs(state.loss), negligible):
             state.status = "converged"

@@ -22,10 +22,6 @@ from . import _backend
 from ._scaling import Scaling
 from .functional import cross_entropy, cross_entropy_loss_gradient, softmax
 
-# Entries of X that are enough to see what the scale of each feature is.
-_SCALING_ENTRIES = 1 << 20
-_SCALING_ROWS = 1000
-
 
 class SoftmaxObjective:
     """Loss and gradient over row blocks, for parameters in a flat float64 vector.
@@ -75,10 +71,7 @@ class SoftmaxObjective:
         if self.blocks.is_sparse:
             # Centred sparse features are dense; and text comes with scales of its own.
             return Scaling.unscaled()
-        n_rows = max(_SCALING_ROWS, _SCALING_ENTRIES // self.n_features)
-        step = max(1, self.blocks.n_rows // n_rows)
-        sample = self.blocks.take(np.arange(0, self.blocks.n_rows, step))
-        return Scaling.of_rows(sample, center=self.fit_intercept)
+        return Scaling.of_rows(self.blocks, center=self.fit_intercept)
 
     # Parameters ------------------------------------------------------------------------
 

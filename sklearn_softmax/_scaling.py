@@ -31,20 +31,37 @@ class Scaling:
         return np.ndim(self.scale) == 0
 
     @classmethod
-    def of_rows(cls, block, *, center):
-        """Take mean and standard deviation from a dense block of rows.
+    def of_rows(cls, blocks, *, center):
+        """Take mean and standard deviation of each feature from dense row blocks.
 
         Without an intercept there is nothing to shift the mean into (``center=False``):
         then the scale is the root mean square.
         """
-        X = np.asarray(block.X, dtype=np.float64)
-        mean = np.average(X, axis=0, weights=block.weight)
+        n_features = blocks.n_features
+        # Moments about a point amid the data lose no digits to a large offset.
+        origin = np.zeros(n_features)
+        if center:
+            first = next(blocks.blocks())
+            origin = np.asarray(first.X.mean(axis=0), dtype=blocks.dtype)
+
+        def make_totals():
+            return np.zeros(n_features), np.zeros(n_features)
+
+        def add_block(block, totals):
+            shifted = block.X - origin if center else block.X
+            weight = np.ones(len(shifted)) if block.weight is None else block.weight
+            totals[0][...] += weight @ shifted
+            totals[1][...] += weight @ (shifted * shifted)
+
+        first_moment, second_moment = (
+            total / blocks.total_weight for total in blocks.accumulate(add_block, make_totals)
+        )
         if not center:
-            mean = np.zeros_like(mean)
-        scale = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=block.weight))
+            return cls(np.zeros(n_features), _or_one(np.sqrt(second_moment), 0.0))
+        scale = np.sqrt(np.maximum(second_moment - first_moment**2, 0.0))
+        mean = origin + first_moment
         # A constant column may show a standard deviation of rounding errors.
-        floor = 10 * np.finfo(block.X.dtype).eps * np.abs(mean)
-        return cls(mean, np.where(scale > floor, scale, 1.0))
+        return cls(mean, _or_one(scale, 10 * np.finfo(blocks.dtype).eps * np.abs(mean)))
 
     def to_raw(self, coef, intercept):
         """Return (W, b) for (V, b')."""
@@ -64,3 +81,7 @@ class Scaling:
         if self.is_trivial:
             return coef_gradient
         return (coef_gradient - np.outer(intercept_gradient, self.center)) / self.scale
+
+
+def _or_one(scale, floor):
+    return np.where(scale > floor, scale, 1.0)

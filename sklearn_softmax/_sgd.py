@@ -136,9 +136,7 @@ def run_epoch(objective, state, schedule, rng):
             vector = proximal_point(vector, reach * l1_weights, reach * l2_weights)
             losses.append(loss)
             n_steps += 1
-    return Epoch(
-        vector, velocity, state.rate, float(np.mean(losses)), state.n_iter + 1, n_steps
-    )
+    return Epoch(vector, velocity, state.rate, float(np.mean(losses)), state.n_iter + 1, n_steps)
 
 
 def proximal_point(vector, l1_weights, l2_weights):

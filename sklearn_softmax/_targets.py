@@ -130,9 +130,7 @@ def class_weights(class_weight, classes, y, sample_weight):
             mass = y.sum(axis=0) if sample_weight is None else sample_weight @ y
         present = mass > 0
         # A class that does not occur has no weight to balance.
-        return np.where(
-            present, mass.sum() / (present.sum() * np.where(present, mass, 1.0)), 1.0
-        )
+        return np.where(present, mass.sum() / (present.sum() * np.where(present, mass, 1.0)), 1.0)
     return compute_class_weight(class_weight, classes=classes, y=classes)
 
 
@@ -159,9 +157,7 @@ def split_rows(strata, weight, fraction, random_state):
     counts = np.unique_counts(strata[rows]).counts
     n_validation = math.ceil(fraction * len(rows))
     # Stratifying needs a row of each class on both sides.
-    can_stratify = counts.min() >= 2 and len(counts) <= min(
-        n_validation, len(rows) - n_validation
-    )
+    can_stratify = counts.min() >= 2 and len(counts) <= min(n_validation, len(rows) - n_validation)
     return train_test_split(
         rows,
         test_size=n_validation,

@@ -140,9 +140,7 @@ def log_softmax(logits, *, axis=-1):
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
-def cross_entropy(
-    logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1, reduction="mean"
-):
+def cross_entropy(logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1, reduction="mean"):
     r"""Compute the cross-entropy :math:`\log\sum_l e^{o_l} - \sum_k y_k o_k`, in nats.
 
     Parameters

@@ -13,9 +13,7 @@ from sklearn_softmax import functional as F
 from .conftest import to_numpy
 
 finite = st.floats(-50, 50, allow_nan=False, width=64)
-matrices = hnp.arrays(
-    np.float64, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=finite
-)
+matrices = hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=finite)
 
 
 @pytest.fixture
@@ -117,9 +115,7 @@ def test_overwriting_gives_the_same(xp, problem):
     o, y, w = move(xp, logits, labels, weight)
     kept = F.cross_entropy_loss_gradient(o, y, sample_weight=w)
     scratch = xp.asarray(logits, copy=True)
-    overwritten = F.cross_entropy_loss_gradient(
-        scratch, y, sample_weight=w, overwrite_logits=True
-    )
+    overwritten = F.cross_entropy_loss_gradient(scratch, y, sample_weight=w, overwrite_logits=True)
     assert float(kept[0]) == float(overwritten[0])
     assert_array_equal(to_numpy(kept[1]), to_numpy(overwritten[1]))
     assert_array_equal(to_numpy(o), logits)
@@ -176,9 +172,7 @@ def test_higher_dimensions(rng):
 
 
 def test_unknown_reduction(problem):
-    with pytest.raises(
-        ValueError, match="reduction must be 'mean', 'sum' or 'none', got 'max'"
-    ):
+    with pytest.raises(ValueError, match="reduction must be 'mean', 'sum' or 'none', got 'max'"):
         F.cross_entropy(problem[0], problem[1], reduction="max")
 
 

@@ -63,9 +63,7 @@ def test_l2_in_float32(n_classes, weighted, C, sparse):
         X, y, weight
     )
     X32 = X.astype(np.float32)
-    ours = SoftmaxRegressionClassifier(C=C).fit(
-        sp.csr_matrix(X32) if sparse else X32, y, weight
-    )
+    ours = SoftmaxRegressionClassifier(C=C).fit(sp.csr_matrix(X32) if sparse else X32, y, weight)
     assert ours.coef_.dtype == ours.intercept_.dtype == np.float32
     assert ours.predict_proba(X32).dtype == np.float32
     assert_same_model(ours, reference, X, tolerance=2e-4)
@@ -80,10 +78,8 @@ def test_l2_in_float32(n_classes, weighted, C, sparse):
 def test_l1_and_elastic_net(n_classes, l1_ratio, fit_intercept, weighted, C, sparse):
     X, y, weight = make_data(n_classes, scales=np.array([1.0, 2.0, 0.5, 1.0, 1.0]))
     options = {"C": C, "l1_ratio": l1_ratio, "fit_intercept": fit_intercept}
-    if weighted:  # saga's step sizes do not see the weights: repeat the rows instead
-        repeated = np.repeat(np.arange(len(y)), weight.astype(int))
-    else:
-        repeated = np.arange(len(y))
+    # saga's step sizes do not see weights, so it gets the rows repeated instead.
+    repeated = np.repeat(np.arange(len(y)), weight.astype(int) if weighted else 1)
     reference = LogisticRegression(solver="saga", tol=1e-10, max_iter=100_000, **options)
     reference.fit(X[repeated], y[repeated])
     ours = SoftmaxRegressionClassifier(tol=1e-8, **options)
