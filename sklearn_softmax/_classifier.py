@@ -143,9 +143,9 @@ class SoftmaxRegressionClassifier(
     >>> clf = SoftmaxRegressionClassifier().fit(X, y)
     >>> clf.predict(X[:2])
     array([0, 0])
-    >>> clf.predict_proba(X[:2]).round(3)
-    array([[1.   , 0.   , 0.   ],
-           [0.996, 0.001, 0.003]])
+    >>> clf.predict_proba(X[[25, 83]]).round(3)
+    array([[0.457, 0.506, 0.037],
+           [0.02 , 0.564, 0.416]])
     >>> round(clf.score(X, y), 3)
     1.0
     """
@@ -535,6 +535,14 @@ class SoftmaxRegressionClassifier(
             warnings.warn(
                 f"{self.solver} did not converge in max_iter={self.max_iter} {unit}. Increase "
                 f"max_iter, or tol (now {self.tol:g}).",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        elif self.solver == "sgd" and training.state.loss > training.loss_curve[0]:
+            warnings.warn(
+                f"sgd ended with a loss of {training.state.loss:.6g}, which is above that of its "
+                f"first epoch, {training.loss_curve[0]:.6g}: the learning rate is too large. "
+                "Lower learning_rate_init, or leave it at 'auto'.",
                 ConvergenceWarning,
                 stacklevel=3,
             )

@@ -104,14 +104,18 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
     """
     problem = _Smooth(objective) if l1_weights is None else _Orthantwise(objective, l1_weights)
     loss, gradient = problem.evaluate(vector)
+    if not (np.isfinite(loss) and np.isfinite(gradient).all()):
+        raise ValueError(
+            "The loss or its gradient is not finite at the start of the fit: X, or the "
+            "coefficients of a warm start, hold values too large for their dtype. Scale them."
+        )
     state = Iterate(vector, loss)
     enough, negligible = max(tol**2, _RESOLUTION), _NEGLIGIBLE * abs(loss)
     history = _History()
     while True:
         if curvature.update(state.vector, state.n_evaluations - 1):
             history = _History()
-        steepest, free = problem.steepest(state.vector, gradient)
-        step = problem.restrict(state.vector, -history.solve(steepest, curvature, free))
+        steepest, step = problem.direction(state.vector, gradient, history, curvature)
         slope = float(steepest @ step)
         if not slope <= 0:
             raise ArithmeticError(f"The inverse Hessian is not positive: slope {slope:.3g}.")
@@ -187,13 +191,9 @@ class _Smooth:
         self._objective = objective
         self.evaluate = objective.loss_gradient
 
-    def steepest(self, vector, gradient):
-        """Return the gradient, and the mask of the parameters that may move (None: all)."""
-        return gradient, None
-
-    def restrict(self, vector, step):
-        """Return the step as it may be taken."""
-        return step
+    def direction(self, vector, gradient, history, curvature):
+        """Return the gradient, and the step to take."""
+        return gradient, -history.solve(gradient, curvature, None)
 
     def search(self, state, steepest, step, slope):
         """Search along ``step`` for a point that is low enough and not too close.
@@ -244,18 +244,26 @@ class _Orthantwise:
         loss, gradient = self._objective.loss_gradient(vector)
         return loss + float(self._l1_weights @ np.abs(vector)), gradient
 
-    def steepest(self, vector, gradient):
-        """Return the pseudo-gradient, and the mask of the parameters that may move."""
+    def direction(self, vector, gradient, history, curvature):
+        """Return the pseudo-gradient, and the step to take.
+
+        A parameter that a step of its own would bring to zero, or beyond, is set to zero and
+        left out of the step of the others. If they all shared one, the projection of a few
+        that are close to zero could turn descent into ascent (Bertsekas, "Projected Newton
+        methods for optimization problems with simple constraints", 1982).
+        """
         at_zero = np.sign(gradient) * np.maximum(np.abs(gradient) - self._l1_weights, 0.0)
         elsewhere = gradient + self._l1_weights * np.sign(vector)
         steepest = np.where(vector != 0, elsewhere, at_zero)
-        free = (vector != 0) | (steepest != 0)
         self._orthant = np.where(vector != 0, np.sign(vector), -np.sign(steepest))
-        return steepest, free
 
-    def restrict(self, vector, step):
-        """Return the step without what would leave zero for the wrong orthant."""
-        return np.where((vector == 0) & (step * self._orthant < 0), 0.0, step)
+        movable = (vector != 0) | (steepest != 0)
+        own_step = curvature.solve(steepest, movable)
+        bound = (vector != 0) & (own_step * self._orthant >= np.abs(vector))
+        step = -history.solve(np.where(bound, 0.0, steepest), curvature, movable & ~bound)
+        step[bound] = -vector[bound]
+        step[(vector == 0) & (step * self._orthant < 0)] = 0.0
+        return steepest, step
 
     def search(self, state, steepest, step, slope):
         """Halve the step until its projection onto the orthant is low enough."""

@@ -163,8 +163,7 @@ class SoftmaxObjective:
         def add_block(block, totals):
             self._add_block_loss_gradient(block, *cast, totals)
 
-        with np.errstate(over="ignore", invalid="ignore"):  # the solvers judge what comes
-            totals = self.blocks.accumulate(add_block, self._make_totals)
+        totals = self.blocks.accumulate(add_block, self._make_totals)
         loss, coef_gradient, intercept_gradient = (
             total / self.blocks.total_weight for total in totals
         )
@@ -187,20 +186,21 @@ class SoftmaxObjective:
 
     def _add_block_loss_gradient(self, block, coef, intercept, totals):
         """Add one block's weighted sums of the loss and its derivatives to ``totals``."""
-        loss, residual = cross_entropy_loss_gradient(
-            linear_logits(block.X, coef, intercept),
-            block.y,
-            sample_weight=block.weight,
-            label_smoothing=self.label_smoothing,
-            axis=0,
-            reduction="sum",
-            overwrite_logits=True,
-        )
-        residual = residual[-self.n_outputs :]
         total_loss, coef_gradient, intercept_gradient = totals
-        total_loss += loss
-        _backend.add_matmul(coef_gradient, residual, block.X)
-        intercept_gradient += residual.sum(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):  # the solvers judge what comes
+            loss, residual = cross_entropy_loss_gradient(
+                linear_logits(block.X, coef, intercept),
+                block.y,
+                sample_weight=block.weight,
+                label_smoothing=self.label_smoothing,
+                axis=0,
+                reduction="sum",
+                overwrite_logits=True,
+            )
+            residual = residual[-self.n_outputs :]
+            total_loss += loss
+            _backend.add_matmul(coef_gradient, residual, block.X)
+            intercept_gradient += residual.sum(axis=1)
 
     def _pack_gradient(self, coef_gradient, intercept_gradient):
         coef_gradient = self.scaling.gradient(coef_gradient, intercept_gradient)

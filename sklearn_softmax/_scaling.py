@@ -53,9 +53,15 @@ class Scaling:
             totals[0][...] += weight @ shifted
             totals[1][...] += weight @ (shifted * shifted)
 
-        first_moment, second_moment = (
-            total / blocks.total_weight for total in blocks.accumulate(add_block, make_totals)
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            totals = blocks.accumulate(add_block, make_totals)
+            first_moment, second_moment = (total / blocks.total_weight for total in totals)
+        if not np.isfinite(second_moment).all():
+            column = int(np.argmin(np.isfinite(second_moment)))
+            raise ValueError(
+                f"X holds values too large to be squared in {blocks.dtype}, in column {column}. "
+                "Scale it, or pass it as float64."
+            )
         if not center:
             return cls(np.zeros(n_features), _or_one(np.sqrt(second_moment), 0.0))
         scale = np.sqrt(np.maximum(second_moment - first_moment**2, 0.0))

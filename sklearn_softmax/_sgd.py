@@ -75,10 +75,6 @@ class Epoch:
     status: str = "running"
 
 
-class DivergedError(ValueError):
-    """The loss has become infinite or not a number."""
-
-
 def sgd(objective, state, schedule, rng):
     """Run epochs of minibatch SGD.
 
@@ -125,7 +121,7 @@ def run_epoch(objective, state, schedule, rng):
         for batch, weight in batches:
             loss, gradient = objective.block_loss_gradient(vector, batch, weight)
             if not np.isfinite(loss):
-                raise DivergedError(_divergence_message(state.rate, schedule))
+                raise ValueError(_divergence_message(state.rate, schedule))
             rate = state.rate
             if schedule.learning_rate == "invscaling":
                 rate /= (1 + n_steps) ** _POWER_T
@@ -136,6 +132,8 @@ def run_epoch(objective, state, schedule, rng):
             vector = proximal_point(vector, reach * l1_weights, reach * l2_weights)
             losses.append(loss)
             n_steps += 1
+    if not np.isfinite(vector).all():
+        raise ValueError(_divergence_message(state.rate, schedule))
     return Epoch(vector, velocity, state.rate, float(np.mean(losses)), state.n_iter + 1, n_steps)
 
 

@@ -255,8 +255,10 @@ def cross_entropy_loss_gradient(
     >>> import numpy as np
     >>> from sklearn_softmax.functional import cross_entropy_loss_gradient
     >>> loss, gradient = cross_entropy_loss_gradient(np.zeros((1, 2)), np.array([1]))
-    >>> float(loss) == np.log(2), gradient
-    (True, array([[ 0.5, -0.5]]))
+    >>> round(float(loss), 6)
+    0.693147
+    >>> gradient
+    array([[ 0.5, -0.5]])
     """
     xp = array_namespace(logits, y)
     n_classes = logits.shape[axis]

@@ -1,0 +1,249 @@
+"""Minibatch SGD: the textbook step, schedules, early stopping, streams."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
+
+from sklearn_softmax import SoftmaxRegressionClassifier, functional
+from sklearn_softmax._sgd import Epoch, Schedule, proximal_point, sgd
+
+TEXTBOOK = {
+    "solver": "sgd",
+    "C": np.inf,
+    "learning_rate": "constant",
+    "learning_rate_init": 0.5,
+    "momentum": 0.0,
+    "shuffle": False,
+    "tol": 0.0,
+}
+quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X / 16, y
+
+
+def textbook_epoch(X, y, W, b, rate, batch_size, momentum=0.0):
+    velocity, losses = [np.zeros_like(W), np.zeros_like(b)], []
+    for start in range(0, len(X), batch_size):
+        rows, labels = X[start : start + batch_size], y[start : start + batch_size]
+        loss, residual = functional.cross_entropy_loss_gradient(rows @ W.T + b, labels)
+        losses.append(loss)
+        for array, v, gradient in (
+            (W, velocity[0], residual.T @ rows),
+            (b, velocity[1], residual.sum(axis=0)),
+        ):
+            v *= momentum
+            v += gradient
+            array -= rate * v
+    return np.mean(losses)
+
+
+@quiet
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_steps_are_the_textbook_ones(digits, momentum):
+    X, y = digits
+    W, b = np.zeros((10, 64)), np.zeros(10)
+    loss = textbook_epoch(X, y, W, b, rate=0.5, batch_size=256, momentum=momentum)
+    clf = SoftmaxRegressionClassifier(**{**TEXTBOOK, "momentum": momentum, "max_iter": 1})
+    clf.fit(X, y)
+    assert_allclose(clf.loss_curve_, [loss], rtol=1e-12)
+    assert_allclose(clf.coef_, W, atol=1e-12)
+    assert_allclose(clf.intercept_, b - b.mean(), atol=1e-12)
+
+
+@quiet
+def test_sparse_rows_take_the_same_steps(digits):
+    X, y = digits
+    clf = SoftmaxRegressionClassifier(**{**TEXTBOOK, "max_iter": 2, "l1_ratio": 0.5, "C": 1.0})
+    dense = clf.fit(X, y).coef_
+    assert_allclose(clf.fit(sp.csr_array(X), y).coef_, dense, atol=1e-12)
+
+
+@quiet
+def test_invscaling_and_constant_rates(digits):
+    X, y = digits
+    X, y = X[:512], y[:512]
+    options = {**TEXTBOOK, "max_iter": 1}
+    invscaling = SoftmaxRegressionClassifier(**{**options, "learning_rate": "invscaling"})
+    W, b = np.zeros((10, 64)), np.zeros(10)
+    textbook_epoch(X[:256], y[:256], W, b, rate=0.5, batch_size=256)
+    textbook_epoch(X[256:], y[256:], W, b, rate=0.5 / 2**0.25, batch_size=256)
+    assert_allclose(invscaling.fit(X, y).coef_, W, atol=1e-12)
+
+
+class Quadratic:
+    """An objective of one parameter, for which each epoch is one exact gradient step."""
+
+    def __init__(self, noise=0.0):
+        self.blocks, self._sign, self._noise = self, 1, noise
+        self.penalty_weights = np.zeros(1), np.zeros(1)
+
+    def batches(self, size, rng):
+        yield None, 1.0
+
+    def block_loss_gradient(self, vector, batch, weight):
+        self._sign *= -1
+        return 0.5 * float(vector @ vector) + self._noise, vector + self._sign * self._noise
+
+
+def run(objective, learning_rate, tol=1e-3):
+    schedule = Schedule(learning_rate, 0.5, 0.0, 1, tol, 3, False)
+    state = Epoch(np.ones(1), np.zeros(1), 0.5)
+    return list(sgd(objective, state, schedule, None))
+
+
+def test_constant_rate_ends_when_the_loss_stalls():
+    states = run(Quadratic(), "constant")
+    assert states[-1].status == "converged"
+    assert all(state.status == "running" for state in states[:-1])
+    assert {state.rate for state in states} == {0.5}
+
+
+def test_adaptive_rate_falls_when_the_loss_stalls():
+    states = run(Quadratic(noise=0.1), "adaptive")
+    rates = np.unique([state.rate for state in states])
+    assert_allclose(rates[::-1], 0.5 / 5.0 ** np.arange(len(rates)))
+    assert states[-1].status == "converged"
+    assert rates[0] <= 0.5e-3
+
+
+def test_proximal_point_minimises():
+    """prox(u) is the least of |v - u|^2 / 2 + l1 |v| + l2 v^2 / 2."""
+    u, l1, l2 = np.array([2.0, -0.3, 0.5]), np.array([0.5, 0.5, 0.0]), np.array([1.0, 1.0, 3.0])
+    grid = np.linspace(-3, 3, 60_001)[:, None]
+    values = 0.5 * (grid - u) ** 2 + l1 * np.abs(grid) + 0.5 * l2 * grid**2
+    assert_allclose(proximal_point(u, l1, l2), grid[values.argmin(axis=0), 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+def test_reaches_the_optimum(iris, l1_ratio):
+    """In small steps on all rows, what SGD ends at is the optimum of the same objective."""
+    X, y = iris
+    options = {"l1_ratio": l1_ratio, "C": 0.3}
+    best = SoftmaxRegressionClassifier(tol=1e-8, **options).fit(X, y)
+    clf = SoftmaxRegressionClassifier(
+        solver="sgd", learning_rate="constant", tol=1e-12, max_iter=100_000, **options
+    ).fit(X, y)
+    assert_allclose(clf.loss_curve_[-1], best.loss_curve_[-1], rtol=1e-8)
+    assert_allclose(clf.coef_, best.coef_, atol=1e-3)
+    assert_array_equal(clf.coef_ == 0, best.coef_ == 0)
+
+
+def test_raw_features_at_the_defaults(wine, cancer, digits):
+    for X, y in (wine, cancer, digits):
+        clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0).fit(X, y)
+        assert clf.score(X, y) > 0.94
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_early_stopping_keeps_the_best(digits, solver):
+    X, y = digits
+    clf = SoftmaxRegressionClassifier(
+        solver=solver, C=1e4, early_stopping=True, n_iter_no_change=3, random_state=0
+    ).fit(X, y)
+    curve = clf.validation_score_curve_
+    assert len(curve) == len(clf.loss_curve_) == clf.n_iter_[0]
+    assert np.argmax(curve) < len(curve) - 1
+    from sklearn_softmax._targets import split_rows
+
+    _, held_out = split_rows(y, None, 0.1, 0)
+    log_proba = clf.predict_log_proba(X[held_out])
+    assert_allclose(max(curve), log_proba[np.arange(len(held_out)), y[held_out]].mean())
+    clf.set_params(early_stopping=False).fit(X, y)
+    assert not hasattr(clf, "validation_score_curve_")
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_early_stopping_ignores_rows_without_weight(iris, solver):
+    X, y = iris
+    weight = np.where(np.arange(len(y)) % 3 == 0, 0.0, 2.0)
+    keep = weight > 0
+    options = {"solver": solver, "early_stopping": True, "random_state": 0, "shuffle": False}
+    clf = SoftmaxRegressionClassifier(**options).fit(X, y, weight)
+    expected = SoftmaxRegressionClassifier(**options).fit(X[keep], y[keep], weight[keep])
+    assert_allclose(clf.validation_score_curve_, expected.validation_score_curve_, rtol=1e-9)
+    assert_allclose(clf.coef_, expected.coef_, rtol=1e-7)
+
+
+def test_split_is_stratified_where_it_can_be():
+    from sklearn_softmax._targets import split_rows
+
+    y = np.repeat([0, 1, 2], [50, 30, 20])
+    train, held_out = split_rows(y, None, 0.2, 0)
+    assert_array_equal(np.bincount(y[held_out]), [10, 6, 4])
+    assert_array_equal(np.sort(np.concatenate([train, held_out])), np.arange(100))
+    train, held_out = split_rows(np.append(y, 3), None, 0.2, 0)  # one row cannot be split
+    assert len(held_out) == 21
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_streams_learn(digits, sparse, dtype):
+    X, y = digits
+    X = X.astype(dtype)
+    X = sp.csr_array(X) if sparse else X
+    clf = SoftmaxRegressionClassifier(random_state=0)
+    losses = []
+    for _ in range(5):
+        for start in range(0, 1500, 300):
+            rows = slice(start, start + 300)
+            clf.partial_fit(X[rows], y[rows], classes=np.arange(10))
+            losses.append(clf.loss_curve_[-1])
+    assert clf.n_iter_[0] == 25
+    assert clf.coef_.dtype == dtype
+    assert losses[-1] < 0.3 * losses[0]
+    assert clf.score(X[1500:], y[1500:]) > 0.85
+
+
+def test_streams_of_distributions(iris):
+    X, y = iris
+    clf = SoftmaxRegressionClassifier(random_state=0)
+    for _ in range(50):
+        clf.partial_fit(X, np.eye(3)[y], classes=["a", "b", "c"])
+    assert_array_equal(clf.classes_, ["a", "b", "c"])
+    assert clf.score(X, np.array(["a", "b", "c"])[y]) > 0.9
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_partial_fit_goes_on_from_fit(wine, solver):
+    X, y = wine
+    clf = SoftmaxRegressionClassifier(solver=solver, random_state=0).fit(X, y)
+    before = clf.score(X, y), len(clf.loss_curve_)
+    clf.partial_fit(X, y)
+    assert clf.score(X, y) >= before[0] - 0.02
+    assert clf.loss_curve_[-1] < 2 * clf.loss_curve_[-2] + 0.05
+    assert len(clf.loss_curve_) == before[1] + 1
+
+
+def test_a_chunk_without_rows_of_some_classes(iris):
+    X, y = iris
+    clf = SoftmaxRegressionClassifier(random_state=0)
+    for k in range(3):
+        clf.partial_fit(X[y == k], y[y == k], classes=[0, 1, 2])
+    assert clf.predict_proba(X).shape == (150, 3)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_warm_start(digits, solver):
+    X, y = digits
+    clf = SoftmaxRegressionClassifier(solver=solver, random_state=0, warm_start=True).fit(X, y)
+    cold, loss = clf.n_iter_[0], clf.loss_curve_[-1]
+    clf.fit(X, y)
+    assert clf.n_iter_[0] < cold
+    if clf.loss_curve_:  # it may be at the optimum already
+        assert clf.loss_curve_[0] < loss + 0.05
+
+
+def test_random_state_decides_the_batches(digits):
+    X, y = digits
+    coefs = [
+        SoftmaxRegressionClassifier(solver="sgd", random_state=seed).fit(X, y).coef_
+        for seed in (0, 0, 1)
+    ]
+    assert_array_equal(coefs[0], coefs[1])
+    assert (coefs[0] != coefs[2]).any()
