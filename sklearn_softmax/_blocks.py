@@ -8,7 +8,7 @@ Here, and only here, is decided where the rows are and which thread works on the
 import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -32,7 +32,7 @@ class Block(NamedTuple):
     (n_classes, n_rows).
     """
 
-    X: object
+    X: Any
     y: np.ndarray | None
     weight: np.ndarray | None
 
@@ -240,7 +240,7 @@ class _OneBlasThread:
     def __init__(self):
         self._lock = threading.Lock()
         self._n_inside = 0
-        self._limits = None
+        self._limits: Any = None
         self.n_threads_outside = 1
 
     def enter(self):

@@ -4,6 +4,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
@@ -121,7 +122,7 @@ class SoftmaxRegressionClassifier(
         iteration. Only with ``early_stopping``.
     n_features_in_ : int
         Number of features seen during ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X has names that are all strings.
 
     See Also
@@ -147,7 +148,7 @@ class SoftmaxRegressionClassifier(
     array([[0.457, 0.506, 0.037],
            [0.02 , 0.564, 0.416]])
     >>> round(clf.score(X, y), 3)
-    1.0
+    0.994
     """
 
     _parameter_constraints: dict = {
@@ -673,7 +674,7 @@ class SoftmaxRegressionClassifier(
 class _Data:
     """Training data as validated."""
 
-    X: object
+    X: Any
     y: np.ndarray
     classes: np.ndarray
     weight: np.ndarray | None

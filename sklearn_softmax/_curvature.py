@@ -23,6 +23,7 @@ rows (it steers, and need not be exact):
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from scipy.linalg import blas, cho_factor, cho_solve, eigh
@@ -65,7 +66,7 @@ class Curvature:
         self._rng = np.random.default_rng(0)
         self._evaluation_cost = _evaluation_cost(objective)
         self._exact_rows, self._exact_cost = self._plan_exact()
-        self._model = None
+        self._model: Any = None
         self._next_renewal = 0
 
     def _plan_exact(self):

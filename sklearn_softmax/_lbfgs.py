@@ -140,7 +140,7 @@ class _History:
     """The last steps s and gradient differences y, and the two-loop recursion over them."""
 
     def __init__(self):
-        self._pairs = deque(maxlen=_MEMORY)
+        self._pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=_MEMORY)
 
     def append(self, step, difference):
         """Remember a step, unless it shows no curvature."""

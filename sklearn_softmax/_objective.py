@@ -15,6 +15,7 @@ one output, the log-odds of the second class; the first class has logit 0.
 """
 
 import functools
+from typing import Literal
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class SoftmaxObjective:
         self.scaling = self._choose_scaling() if scaling is None else scaling
         self.precision = max(1e-9, 4 * float(np.finfo(blocks.dtype).eps))
         # Sparse products read W feature by feature, dense ones class by class.
-        self._order = "F" if blocks.is_sparse else "C"
+        self._order: Literal["C", "F"] = "F" if blocks.is_sparse else "C"
 
     def _choose_scaling(self):
         if self.blocks.is_sparse:
@@ -171,7 +172,7 @@ class SoftmaxObjective:
         penalty = 0.5 * self.l2 * float(np.vdot(coef, coef))
         return float(loss) + penalty, self._pack_gradient(coef_gradient, intercept_gradient)
 
-    def _cast(self, coef, intercept):
+    def _cast(self, coef, intercept) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients in the dtype and memory order of the blocks' products."""
         dtype = self.blocks.dtype
         coef = coef.astype(dtype, order=self._order, copy=False)

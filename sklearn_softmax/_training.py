@@ -1,6 +1,7 @@
 """The loop around a solver: what is recorded, who is told, and when it ends."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Training:
         Why it ended.
     """
 
-    state: object
+    state: Any
     vector: np.ndarray
     loss_curve: list = field(default_factory=list)
     validation_scores: list = field(default_factory=list)

@@ -7,7 +7,8 @@ Notation, for one row of logits :math:`o \in \mathbb{R}^q` and a target distribu
     p_k = \mathrm{softmax}(o)_k = \frac{e^{o_k}}{\sum_l e^{o_l}}, \qquad
     \ell(o, y) = -\sum_k y_k \log p_k = \log \sum_l e^{o_l} - \sum_k y_k o_k .
 
-The loss is taken from the logits by log-sum-exp, never from probabilities, which underflow.
+The loss is taken from the logits by log-sum-exp [1]_, never from probabilities, which underflow;
+label smoothing [2]_ mixes :math:`y` with the uniform distribution.
 Its derivatives with respect to the logits are
 
 .. math::
