@@ -22,11 +22,10 @@ rows (it steers, and need not be exact):
 :class:`Curvature` chooses between them by counting operations.
 """
 
-import math
 from typing import Any
 
 import numpy as np
-from scipy.linalg import blas, cho_factor, cho_solve, eigh
+from scipy.linalg import blas, lapack
 
 # Exact Hessians are kept below this size, or below that of X if X is larger (bytes).
 _EXACT_BYTES = 64 << 20
@@ -82,7 +81,7 @@ class Curvature:
         n_sample = max(_EXACT_ROWS_PER_PARAMETER * n_parameters, affordable)
         if 2 * n_sample > n_rows:  # a sample this large saves little and costs much
             n_sample = n_rows
-        return n_sample, n_sample * row_cost + n_parameters**3 / 6 + 2 * _OVERHEAD
+        return n_sample, n_sample * row_cost + n_parameters**3 / 6 + _OVERHEAD
 
     def update(self, vector, n_evaluations):
         """Renew H0 at ``vector`` if it is time to.
@@ -100,7 +99,7 @@ class Curvature:
         if self._is_exact or n_evaluations + 2 >= exact_pays:
             if not self._is_exact:
                 self._model = ExactCurvature(self._objective, self._exact_rows, self._rng)
-            self._next_renewal = n_evaluations + max(1, math.ceil(exact_pays))
+            self._next_renewal = n_evaluations + max(1, round(exact_pays))
         else:
             if self._model is None:
                 self._model = self._cheap_model()
@@ -235,6 +234,9 @@ def softmax_hessian(rows, proba, weight):
     n_outputs, n_rows = proba.shape
     n_columns = rows.shape[1]
     size = n_outputs * n_columns
+    if n_outputs == 1:
+        variance = proba[0] * (1.0 - proba[0]) * weight
+        return np.asfortranarray((rows * variance[:, None]).T @ rows)
     hessian = np.zeros((size, size), order="F")
     by_class = hessian.T.reshape(n_outputs, n_columns, n_outputs, n_columns)
     root = np.sqrt(weight)
@@ -265,14 +267,15 @@ class _CholeskyFactor:
         ridge = 1e-12
         while True:
             np.fill_diagonal(scaled, 1.0 + ridge)
-            try:
-                self._factor = cho_factor(scaled, lower=True, check_finite=False)
+            # LAPACK itself: on a small table SciPy's wrappers take longer than the work.
+            self._factor, failed = lapack.dpotrf(scaled, lower=1, clean=0)
+            if not failed:
                 return
-            except np.linalg.LinAlgError:
-                ridge *= 100
+            ridge *= 100
 
     def solve(self, vector):
-        return self._scale * cho_solve(self._factor, self._scale * vector, check_finite=False)
+        solution, _ = lapack.dpotrs(self._factor, self._scale * vector, lower=1)
+        return self._scale * solution
 
 
 class KroneckerCurvature:
@@ -325,7 +328,7 @@ class KroneckerCurvature:
             weighted = proba * self._weight
             covariance = np.diag(weighted.sum(axis=1)) - weighted @ proba.T
             # The first eigenvector is constant over the classes, where nothing changes.
-            self._classes = eigh(covariance, check_finite=False)[1][:, 1:]
+            self._classes = np.linalg.eigh(covariance)[1][:, 1:]
             spread = (self._classes**2).T @ proba - (self._classes.T @ proba) ** 2
         variances = (np.maximum(spread, 0.0) * self._weight) @ self._squares + self._penalty
         floor = np.finfo(float).eps * variances.max()
@@ -351,9 +354,9 @@ def _principal_axes(rows, weight):
     n_rows, n_columns = rows.shape
     if n_rows >= n_columns:
         moments = rows.T @ (rows * weight[:, None])
-        return eigh(moments, overwrite_a=True, check_finite=False)[1], True
+        return np.linalg.eigh(moments)[1], True
     rows = rows * np.sqrt(weight)[:, None]
-    values, vectors = eigh(rows @ rows.T, overwrite_a=True, check_finite=False)
+    values, vectors = np.linalg.eigh(rows @ rows.T)
     kept = values > _RANK_TOLERANCE * values[-1]
     # The smallest come out with few digits; what is left beside the basis must be orthogonal.
     return np.linalg.qr(rows.T @ (vectors[:, kept] / np.sqrt(values[kept])))[0], False

@@ -121,7 +121,7 @@ class SoftmaxObjective:
             return matrix[:, :-1], matrix[:, -1]
         return matrix, np.zeros(self.n_outputs)
 
-    @property
+    @functools.cached_property
     def penalty_weights(self):
         """Weights of the parameters' absolute values and half squares, as flat vectors."""
 
@@ -132,7 +132,7 @@ class SoftmaxObjective:
         scale = self.scaling.scale
         return spread(self.l1 / scale), spread(self.l2 / scale**2)
 
-    @property
+    @functools.cached_property
     def l2_columns(self):
         """Weight of half the square of the parameters of each column, (n_columns,)."""
         return self.unpack(self.penalty_weights[1])[0].copy()
