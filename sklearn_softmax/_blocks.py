@@ -75,14 +75,12 @@ class RowBlocks:
         self._threads = None
 
     def __enter__(self):
+        n_threads = None if self._n_jobs is None else joblib.effective_n_jobs(self._n_jobs)
         # Every thread works on rows of its own, so BLAS must not start threads as well. The
         # linear algebra between two sums is too small to gain from BLAS threads, and loses
         # much to them: NumPy's and SciPy's BLAS each keep a pool, whose threads spin.
         _one_blas_thread.enter()
-        if self._n_jobs is None:
-            self._n_threads = _one_blas_thread.n_threads_outside
-        else:
-            self._n_threads = joblib.effective_n_jobs(self._n_jobs)
+        self._n_threads = n_threads or _one_blas_thread.n_threads_outside
         return self
 
     def __exit__(self, *exc_info):

@@ -1,10 +1,8 @@
-"""SoftmaxRegressionClassifier: parameters, validation, labels and weights. No arithmetic."""
+"""SoftmaxRegressionClassifier: parameters, what is published, warnings. No arithmetic."""
 
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
@@ -12,19 +10,18 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import _prediction, _sgd, _targets
-from ._backend import float_dtype
-from ._blocks import RowBlocks
-from ._curvature import Curvature
-from ._lbfgs import lbfgs
-from ._objective import SoftmaxObjective, n_outputs
-from ._scaling import Scaling
-from ._training import Observer, Training, train
+from . import _prediction, _targets
+from ._fitting import fit_all, fit_chunk, initial_coefficients
+from ._training import Observer, Training
+from ._validation import (
+    FEATURE_CHECKS,
+    check_training_data,
+    check_warm_start,
+    refuse_for_streams,
+)
 
 
 class SoftmaxRegressionClassifier(
@@ -245,22 +242,27 @@ class SoftmaxRegressionClassifier(
             The fitted estimator. If fitting fails it is as it was before.
         """
         with _all_or_nothing(self):
-            data = self._validate(X, y, sample_weight)
-            start = self._start(data)
+            data = check_training_data(self, X, y, sample_weight)
+            is_warm = self.warm_start and hasattr(self, "coef_")
+            if is_warm:
+                check_warm_start(self, data)
+            start = initial_coefficients(self, data, warm=is_warm)
             context = self._init_callback_context(max_subtasks=self.max_iter + 1)
-            reported = self._reported_data(X, y, sample_weight)
+            metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+            reported = {"X": X, "y": y, "metadata": metadata}
             context.call_on_fit_task_begin(estimator=self, **reported)
-            if self.solver == "lbfgs":
-                training = self._fit_lbfgs(data, start, context, reported)
-            else:
-                training = self._fit_sgd(data, start, context, reported)
-            self.n_iter_ = np.array([training.state.n_iter], dtype=np.int32)
-            self.loss_curve_ = training.loss_curve
+            observer = None
+            if self.verbose or hasattr(self, "_skl_callbacks"):
+                observer = Observer(self, context, reported, self.verbose)
+            fitted = fit_all(self, data, start, observer)
+            self._publish(fitted)
+            self.n_iter_ = np.array([fitted.training.state.n_iter], dtype=np.int32)
+            self.loss_curve_ = fitted.training.loss_curve
             if self.early_stopping:
-                self.validation_score_curve_ = training.validation_scores
+                self.validation_score_curve_ = fitted.training.validation_scores
             elif hasattr(self, "validation_score_curve_"):
                 del self.validation_score_curve_
-            self._warn_unless_converged(training)
+            self._warn_unless_converged(fitted.training)
         context.call_on_fit_task_end(estimator=self, **reported, reconstruction_attributes={})
         return self
 
@@ -287,248 +289,25 @@ class SoftmaxRegressionClassifier(
         self : SoftmaxRegressionClassifier
             The estimator. If it fails it is as it was before.
         """
-        self._refuse_for_streams()
+        refuse_for_streams(self)
         with _all_or_nothing(self):
             is_first = not hasattr(self, "classes_")
-            data = self._validate(X, y, sample_weight, classes, is_stream=True)
-            stream = getattr(self, "_stream", None)
-            rng = self._generator() if stream is None else stream.rng
-            seen = data.total_weight + (0.0 if is_first else self._weight_seen)
-            with self._blocks(data) as blocks:
-                scaling = self._sgd_scaling() if stream is None else stream.scaling
-                objective = self._objective(blocks, scaling=scaling, penalty_weight=seen)
-                schedule = self._schedule(objective, rng, None if stream is None else stream.rate)
-                vector = objective.parameters(*self._initial(data, None if is_first else self))
-                state = _sgd.Epoch(vector, np.zeros_like(vector), schedule.learning_rate_init)
-                if stream is not None:
-                    state.velocity, state.n_steps = stream.velocity, stream.n_steps
-                state = _sgd.run_epoch(objective, state, schedule, rng)
-            self._set_model(objective, state.vector, data)
-            self._set_stream(objective, state, rng, seen)
+            data = check_training_data(self, X, y, sample_weight, classes=classes, is_stream=True)
+            start = initial_coefficients(self, data, warm=not is_first)
+            fitted = fit_chunk(self, data, start, None if is_first else self._stream)
+            self._publish(fitted)
             self.n_iter_ = np.array([1 if is_first else self.n_iter_[0] + 1], dtype=np.int32)
-            self.loss_curve_ = [*(() if is_first else self.loss_curve_), state.loss]
+            before = [] if is_first else self.loss_curve_
+            self.loss_curve_ = before + fitted.training.loss_curve
             if self.verbose:
-                print(f"[{type(self).__name__}] call {self.n_iter_[0]}: loss {state.loss:.8g}")
+                name = type(self).__name__
+                print(f"[{name}] call {self.n_iter_[0]}: loss {self.loss_curve_[-1]:.8g}")
         return self
 
-    def _validate(self, X, y, sample_weight, classes=None, is_stream=False):
-        """Check and convert the arguments of ``fit`` and ``partial_fit``."""
-        is_first = not (is_stream and hasattr(self, "classes_"))
-        checks = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": "numeric"}
-        if _targets.is_distribution(y):
-            X = validate_data(self, X, reset=is_first, **checks)
-        else:
-            X, y = validate_data(self, X, y, reset=is_first, **checks)
-            check_classification_targets(y)
-        known = None
-        if is_stream:
-            known = self._known_classes(classes)
-        if _targets.is_distribution(y):
-            classes, y = _targets.check_distribution(y, known)
-            if len(y) != X.shape[0]:
-                raise ValueError(f"X has {X.shape[0]} rows, but y has {len(y)}.")
-        else:
-            classes, y = _targets.encode_labels(y, known)
-        if len(classes) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs samples of at least 2 classes in the data, but the "
-                f"data contains only one class: {classes[0]!r}."
-            )
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-        return self._weigh(X, y, classes, sample_weight)
-
-    def _known_classes(self, classes):
-        if classes is None:
-            if not hasattr(self, "classes_"):
-                raise ValueError(
-                    "classes must be passed at the first call of partial_fit: the labels of "
-                    "all classes that there will be."
-                )
-            return self.classes_
-        classes = np.unique(np.asarray(classes))
-        if hasattr(self, "classes_") and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"classes is {classes!r}, but the model's classes are {self.classes_!r}; they "
-                "cannot change between calls of partial_fit."
-            )
-        return classes
-
-    def _weigh(self, X, y, classes, sample_weight):
-        weight, class_weight = sample_weight, None
-        if self.class_weight is not None:
-            class_weight = _targets.class_weights(self.class_weight, classes, y, sample_weight)
-            of_rows = class_weight[y] if y.ndim == 1 else y @ class_weight
-            weight = of_rows if sample_weight is None else sample_weight * of_rows
-            if not weight.any():
-                raise ValueError("class_weight and sample_weight leave no row a weight.")
-        return _Data(X, y, classes, weight, class_weight)
-
-    def _start(self, data):
-        """Return raw coefficients and intercepts to start from."""
-        if not (self.warm_start and hasattr(self, "coef_")):
-            return self._initial(data, None)
-        shape = (n_outputs(len(data.classes)), data.X.shape[1])
-        if self.coef_.shape != shape or not np.array_equal(self.classes_, data.classes):
-            raise ValueError(
-                f"warm_start needs the classes and features of the last fit, {self.classes_!r} "
-                f"and coefficients of shape {self.coef_.shape}; now they are "
-                f"{data.classes!r} and {shape}."
-            )
-        coef, intercept = self._initial(data, self)
-        if self.l1_ratio == 0 and len(coef) > 1:
-            # Steps keep what coefficients sum to over the classes; the optimum has it at 0.
-            coef -= coef.mean(axis=0)
-        return coef, intercept
-
-    def _initial(self, data, model):
-        if model is None:
-            n_rows = n_outputs(len(data.classes))
-            return np.zeros((n_rows, data.X.shape[1])), np.zeros(n_rows)
-        model.densify()
-        return model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
-
-    def _fit_lbfgs(self, data, start, context, reported):
-        with self._blocks(data) as blocks:
-            score = self._validation_score(data, blocks)
-            objective = self._objective(blocks)
-            iterates = lbfgs(
-                objective,
-                Curvature(objective),
-                objective.parameters(*start),
-                tol=self.tol,
-                l1_weights=objective.penalty_weights[0] if self.l1_ratio else None,
-            )
-            training = self._train(iterates, objective, data, score, context, reported)
-        self._set_model(objective, training.vector, data)
-        self._stream, self._weight_seen = None, data.total_weight
-        return training
-
-    def _fit_sgd(self, data, start, context, reported):
-        rng = self._generator()
-        with self._blocks(data) as blocks:
-            score = self._validation_score(data, blocks)
-            objective = self._objective(blocks, scaling=self._sgd_scaling())
-            schedule = self._schedule(objective, rng)
-            vector = objective.parameters(*start)
-            state = _sgd.Epoch(vector, np.zeros_like(vector), schedule.learning_rate_init)
-            iterates = _sgd.sgd(objective, state, schedule, rng)
-            training = self._train(iterates, objective, data, score, context, reported)
-        self._set_model(objective, training.vector, data)
-        self._set_stream(objective, training.state, rng, data.total_weight)
-        return training
-
-    def _train(self, iterates, objective, data, score, context, reported):
-        def attributes(vector):
-            return self._model_attributes(objective, vector, data)
-
-        observer = None
-        if self.verbose or hasattr(self, "_skl_callbacks"):
-            observer = Observer(self, context, reported, attributes, self.verbose)
-        return train(
-            iterates,
-            max_iter=self.max_iter,
-            score=None if score is None else lambda vector: score(objective, vector),
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            observer=observer,
-        )
-
-    def _blocks(self, data):
-        return RowBlocks(
-            data.X,
-            data.y,
-            data.weight,
-            n_classes=len(data.classes),
-            class_weight=data.class_weight,
-            n_jobs=self.n_jobs,
-        )
-
-    def _objective(self, blocks, **options):
-        return SoftmaxObjective(
-            blocks,
-            C=self.C,
-            l1_ratio=self.l1_ratio,
-            fit_intercept=self.fit_intercept,
-            label_smoothing=self.label_smoothing,
-            **options,
-        )
-
-    def _validation_score(self, data, blocks):
-        """Set rows aside if asked to; return what scores a vector on them, or None."""
-        if not self.early_stopping:
-            return None
-        train_rows, rows = _targets.split_rows(
-            data.strata, data.weight, self.validation_fraction, self.random_state
-        )
-        weight = None if data.weight is None else data.weight[rows]
-        # A row set aside is a row of weight 0: no part of X is copied.
-        training_weight = np.zeros(data.X.shape[0])
-        training_weight[train_rows] = 1.0 if data.weight is None else data.weight[train_rows]
-        blocks.set_weight(training_weight)
-        return lambda objective, vector: -objective.mean_loss(vector, rows, weight)
-
-    # SGD -------------------------------------------------------------------------------
-
-    def _generator(self):
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        return np.random.default_rng(seed)
-
-    def _sgd_scaling(self):
-        # A learning rate given as a number is meant for the features as they are.
-        return None if self.learning_rate_init == "auto" else Scaling.unscaled()
-
-    def _schedule(self, objective, rng, rate=None):
-        if rate is None:
-            rate = self.learning_rate_init
-        if rate == "auto":
-            rate = _sgd.stable_rate(objective, self.batch_size, rng)
-        return _sgd.Schedule(
-            learning_rate=self.learning_rate,
-            learning_rate_init=rate,
-            momentum=self.momentum,
-            batch_size=self.batch_size,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            shuffle=self.shuffle,
-        )
-
-    def _refuse_for_streams(self):
-        if self.early_stopping:
-            raise ValueError(
-                "partial_fit does not support early_stopping=True: it sees no rows to set aside."
-            )
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "partial_fit does not support class_weight='balanced', which needs the shares of "
-                "the classes in all rows. Pass them as a dict: class_weight=dict(zip(classes, "
-                "sklearn.utils.compute_class_weight('balanced', classes=classes, y=y)))."
-            )
-
-    # Results ---------------------------------------------------------------------------
-
-    def _model_attributes(self, objective, vector, data):
-        dtype = float_dtype(data.X)
-        coef, intercept = objective.model(vector)
-        return {
-            "coef_": np.ascontiguousarray(coef, dtype=dtype),
-            "intercept_": np.array(intercept, dtype=dtype),
-            "classes_": data.classes,
-        }
-
-    def _set_model(self, objective, vector, data):
-        for name, value in self._model_attributes(objective, vector, data).items():
+    def _publish(self, fitted):
+        for name, value in fitted.model.items():
             setattr(self, name, value)
-
-    def _set_stream(self, objective, state, rng, weight_seen):
-        self._weight_seen = weight_seen
-        self._stream = _Stream(objective.scaling, state.velocity, state.rate, state.n_steps, rng)
-
-    def _reported_data(self, X, y, sample_weight):
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        return {"X": X, "y": y, "metadata": metadata}
+        self._stream = fitted.stream
 
     def _warn_unless_converged(self, training: Training):
         if training.reason == "max_iter":
@@ -537,7 +316,7 @@ class SoftmaxRegressionClassifier(
                 f"{self.solver} did not converge in max_iter={self.max_iter} {unit}. Increase "
                 f"max_iter, or tol (now {self.tol:g}).",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         elif self.solver == "sgd" and training.state.loss > training.loss_curve[0]:
             warnings.warn(
@@ -545,21 +324,16 @@ class SoftmaxRegressionClassifier(
                 f"first epoch, {training.loss_curve[0]:.6g}: the learning rate is too large. "
                 "Lower learning_rate_init, or leave it at 'auto'.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         elif training.reason == "precision":
-            state = training.state
-            within_rounding = 2 * state.decrement <= np.sqrt(
-                np.finfo(self.coef_.dtype).eps
-            ) * self.tol * abs(state.loss)
-            if not within_rounding:
-                warnings.warn(
-                    "lbfgs stopped before the tolerance was reached: rounding errors hide any "
-                    f"further decrease of the loss in {self.coef_.dtype}. Scale the features, "
-                    f"pass X as float64, or increase tol (now {self.tol:g}).",
-                    ConvergenceWarning,
-                    stacklevel=3,
-                )
+            warnings.warn(
+                "lbfgs stopped before the tolerance was reached: rounding errors hide any "
+                f"further decrease of the loss in {self.coef_.dtype}. Scale the features, pass X "
+                f"as float64, or increase tol (now {self.tol:g}).",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
 
     # Prediction ------------------------------------------------------------------------
 
@@ -652,9 +426,7 @@ class SoftmaxRegressionClassifier(
 
     def _predict(self, X, transform):
         check_is_fitted(self)
-        X = validate_data(
-            self, X, reset=False, accept_sparse="csr", accept_large_sparse=True, dtype="numeric"
-        )
+        X = validate_data(self, X, reset=False, **FEATURE_CHECKS)
         return _prediction.predict_blocks(
             X,
             self.coef_,
@@ -668,36 +440,6 @@ class SoftmaxRegressionClassifier(
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-@dataclass
-class _Data:
-    """Training data as validated."""
-
-    X: Any
-    y: np.ndarray
-    classes: np.ndarray
-    weight: np.ndarray | None
-    class_weight: np.ndarray | None
-
-    @property
-    def total_weight(self):
-        return float(self.X.shape[0] if self.weight is None else self.weight.sum())
-
-    @property
-    def strata(self):
-        return self.y if self.y.ndim == 1 else self.y.argmax(axis=1)
-
-
-@dataclass
-class _Stream:
-    """What SGD goes on with in the next ``partial_fit``, besides the model."""
-
-    scaling: Scaling
-    velocity: np.ndarray
-    rate: float
-    n_steps: int
-    rng: np.random.Generator
 
 
 @contextmanager

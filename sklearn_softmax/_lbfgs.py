@@ -24,6 +24,8 @@ _MEMORY = 20
 _DECREASE = 1e-4
 # ... or, where rounding hides the decrease, halve the slope.
 _LEVEL = 0.5
+# Rounding in sums over many rows, relative to the loss, is at most this in float64.
+_SLACK = 1e-9
 # A trial step with a slope still this steep, relative to the start, is too short.
 _STEEP = 0.9
 _MAX_TRIALS = 30
@@ -73,7 +75,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
     ----------
     objective : object
         ``objective.loss_gradient(vector)`` returns a float and an ndarray;
-        ``objective.precision`` is the relative error that the float may have.
+        ``objective.epsilon`` is the rounding unit that they are computed with.
     curvature : object
         ``curvature.update(vector, n_evaluations)`` is called before each step, and returns
         True where H0 has become so good that the steps before are better forgotten;
@@ -128,7 +130,9 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
         found = problem.search(state, steepest, step, slope)
         n_evaluations = state.n_evaluations + found.n_trials
         if found.vector is None:
-            state.n_evaluations, state.status = n_evaluations, "precision"
+            state.n_evaluations = n_evaluations
+            is_resolved = -slope <= objective.epsilon * abs(state.loss)
+            state.status = "converged" if is_resolved else "precision"
             yield state
             return
         history.append(found.vector - state.vector, found.gradient - gradient)
@@ -202,7 +206,7 @@ class _Smooth:
         be short of the minimum where the slope there is negative. That stays true where the
         loss no longer shows the difference for rounding; there the slope decides.
         """
-        rounding = self._objective.precision * abs(state.loss)
+        rounding = _slack(self._objective, state)
         low, low_loss, low_slope = 0.0, state.loss, slope
         length, farthest, best = 1.0, np.inf, None
         for n_trials in range(1, _MAX_TRIALS + 1):
@@ -267,7 +271,7 @@ class _Orthantwise:
 
     def search(self, state, steepest, step, slope):
         """Halve the step until its projection onto the orthant is low enough."""
-        rounding = self._objective.precision * abs(state.loss)
+        rounding = _slack(self._objective, state)
         length = 1.0
         for n_trials in range(1, _MAX_TRIALS + 1):
             vector = state.vector + length * step
@@ -280,6 +284,11 @@ class _Orthantwise:
                 return _Found(n_trials, vector, loss, gradient)
             length *= 0.5 if np.isfinite(loss) else 0.1
         return _Found(_MAX_TRIALS)
+
+
+def _slack(objective, state):
+    """Return how much of a loss may be rounding error."""
+    return max(_SLACK, 4 * objective.epsilon) * abs(state.loss)
 
 
 def _cubic_minimum(low, low_loss, low_slope, high, high_loss, high_slope):

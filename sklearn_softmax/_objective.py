@@ -64,7 +64,7 @@ class SoftmaxObjective:
         self.l2 = (1.0 - l1_ratio) * strength
         self.l1 = l1_ratio * strength
         self.scaling = self._choose_scaling() if scaling is None else scaling
-        self.precision = max(1e-9, 4 * float(np.finfo(blocks.dtype).eps))
+        self.epsilon = float(np.finfo(blocks.dtype).eps)
         # Sparse products read W feature by feature, dense ones class by class.
         self._order: Literal["C", "F"] = "F" if blocks.is_sparse else "C"
 

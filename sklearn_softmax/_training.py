@@ -96,19 +96,20 @@ class Observer:
         The context of the fit.
     data : dict
         ``X``, ``y`` and ``metadata`` for the callbacks.
-    attributes : callable
-        ``attributes(vector)`` returns the fitted attributes that make a usable estimator.
     verbose : int
         Above 0, one line an iteration is printed.
     """
 
-    def __init__(self, estimator, context, data, attributes, verbose):
+    def __init__(self, estimator, context, data, verbose):
         self._estimator = estimator
         self._context = context
         self._data = data
-        self._attributes = attributes
         self._verbose = verbose
         self._has_callbacks = hasattr(estimator, "_skl_callbacks")
+
+    def watch(self, model):
+        """Say how a state becomes a model: ``model(vector)`` returns fitted attributes."""
+        self._model = model
 
     def begin(self, state):
         """Announce an iteration."""
@@ -127,5 +128,5 @@ class Observer:
         return {
             "estimator": self._estimator,
             **self._data,
-            "reconstruction_attributes": lambda: self._attributes(state.vector),
+            "reconstruction_attributes": lambda: self._model(state.vector),
         }

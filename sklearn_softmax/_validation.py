@@ -1,0 +1,129 @@
+"""What ``fit`` and ``partial_fit`` are given, checked and made ready."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from . import _targets
+
+# Features of any dtype and layout are taken as they are; CSC becomes CSR.
+FEATURE_CHECKS = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": "numeric"}
+
+
+@dataclass
+class TrainingData:
+    """Checked training data.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    y : ndarray
+        Positions among the classes (n_samples,), or probabilities (n_samples, n_classes).
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    weight : ndarray of shape (n_samples,) or None
+        Sample weights times class weights.
+    class_weight : ndarray of shape (n_classes,) or None
+        What the classes weigh.
+    """
+
+    X: Any
+    y: np.ndarray
+    classes: np.ndarray
+    weight: np.ndarray | None
+    class_weight: np.ndarray | None
+
+    @property
+    def total_weight(self):
+        """The sum of the weights."""
+        return float(self.X.shape[0] if self.weight is None else self.weight.sum())
+
+    @property
+    def strata(self):
+        """The most probable class of each row."""
+        return self.y if self.y.ndim == 1 else self.y.argmax(axis=1)
+
+
+def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stream=False):
+    """Return the arguments of ``fit``, or of ``partial_fit`` (``is_stream``), checked.
+
+    Sets ``n_features_in_`` and ``feature_names_in_`` of the estimator where it starts anew.
+    """
+    is_first = not (is_stream and hasattr(estimator, "classes_"))
+    is_distribution = _targets.is_distribution(y)
+    if is_distribution:
+        X = validate_data(estimator, X, reset=is_first, **FEATURE_CHECKS)
+    else:
+        X, y = validate_data(estimator, X, y, reset=is_first, **FEATURE_CHECKS)
+        check_classification_targets(y)
+    known = _known_classes(estimator, classes) if is_stream else None
+    if is_distribution:
+        classes, y = _targets.check_distribution(y, known)
+        if len(y) != X.shape[0]:
+            raise ValueError(f"X has {X.shape[0]} rows, but y has {len(y)}.")
+    else:
+        classes, y = _targets.encode_labels(y, known)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{type(estimator).__name__} needs samples of at least 2 classes in the data, but "
+            f"the data contains only one class: {classes[0]}."
+        )
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+    if estimator.class_weight is None:
+        return TrainingData(X, y, classes, sample_weight, None)
+    class_weight = _targets.class_weights(estimator.class_weight, classes, y, sample_weight)
+    weight = class_weight[y] if y.ndim == 1 else y @ class_weight
+    if sample_weight is not None:
+        weight = weight * sample_weight
+    if not weight.any():
+        raise ValueError("class_weight and sample_weight leave no row a weight.")
+    return TrainingData(X, y, classes, weight, class_weight)
+
+
+def refuse_for_streams(estimator):
+    """Raise an error for parameters that need all rows at once."""
+    if estimator.early_stopping:
+        raise ValueError(
+            "partial_fit does not support early_stopping=True: it has no rows to set aside."
+        )
+    if estimator.class_weight == "balanced":
+        raise ValueError(
+            "partial_fit does not support class_weight='balanced', which needs the shares of the "
+            "classes in all rows. Pass them as a dict: class_weight=dict(zip(classes, "
+            "sklearn.utils.compute_class_weight('balanced', classes=classes, y=y)))."
+        )
+
+
+def check_warm_start(estimator, data):
+    """Raise an error unless a fitted estimator has the classes and features of the data."""
+    same_classes = np.array_equal(estimator.classes_, data.classes)
+    n_before, n_features = estimator.coef_.shape[1], data.X.shape[1]
+    if not same_classes or n_before != n_features:
+        raise ValueError(
+            "warm_start needs the classes and features of the last fit, "
+            f"{estimator.classes_.tolist()} and {n_before} features; now they are "
+            f"{data.classes.tolist()} and {n_features} features."
+        )
+
+
+def _known_classes(estimator, classes):
+    if classes is None:
+        if not hasattr(estimator, "classes_"):
+            raise ValueError(
+                "classes must be passed at the first call of partial_fit: the labels of all "
+                "classes that there will be."
+            )
+        return estimator.classes_
+    classes = np.unique(np.asarray(classes))
+    if hasattr(estimator, "classes_") and not np.array_equal(classes, estimator.classes_):
+        raise ValueError(
+            f"classes is {classes.tolist()}, but the model's classes are "
+            f"{estimator.classes_.tolist()}; they cannot change between calls of partial_fit."
+        )
+    return classes
