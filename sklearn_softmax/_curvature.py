@@ -84,20 +84,13 @@ class Curvature:
         return n_sample, n_sample * row_cost + n_parameters**3 / 6 + _OVERHEAD
 
     def update(self, vector, n_evaluations):
-        """Renew H0 at ``vector`` if it is time to.
-
-        Returns
-        -------
-        bool
-            Whether H0 is now the exact Hessian: measured on every problem, the steps before
-            it then do more harm than good.
-        """
+        """Renew H0 at ``vector`` if it is time to; return whether it was renewed."""
         if n_evaluations < self._next_renewal:
             return False
         exact_pays = self._exact_cost / self._evaluation_cost  # in evaluations
         # A Hessian that costs no more than two evaluations need not wait for them.
-        if self._is_exact or n_evaluations + 2 >= exact_pays:
-            if not self._is_exact:
+        if self.replaces_steps or n_evaluations + 2 >= exact_pays:
+            if not self.replaces_steps:
                 self._model = ExactCurvature(self._objective, self._exact_rows, self._rng)
             self._next_renewal = n_evaluations + max(1, round(exact_pays))
         else:
@@ -106,10 +99,11 @@ class Curvature:
             # Early on the probabilities change most.
             self._next_renewal = min(2 * n_evaluations + 1, max(exact_pays, n_evaluations + 1))
         self._model.renew(vector)
-        return self._is_exact
+        return True
 
     @property
-    def _is_exact(self):
+    def replaces_steps(self):
+        """Whether H0 is the exact Hessian: steps from before it do more harm than good."""
         return isinstance(self._model, ExactCurvature)
 
     def _cheap_model(self):
@@ -235,8 +229,8 @@ def softmax_hessian(rows, proba, weight):
     n_columns = rows.shape[1]
     size = n_outputs * n_columns
     if n_outputs == 1:
-        variance = proba[0] * (1.0 - proba[0]) * weight
-        return np.asfortranarray((rows * variance[:, None]).T @ rows)
+        scaled = rows * np.sqrt(proba[0] * (1.0 - proba[0]) * weight)[:, None]
+        return (scaled.T @ scaled).T
     hessian = np.zeros((size, size), order="F")
     by_class = hessian.T.reshape(n_outputs, n_columns, n_outputs, n_columns)
     root = np.sqrt(weight)

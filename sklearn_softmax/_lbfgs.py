@@ -15,11 +15,12 @@ follow it for ever; so f counts as at least a ten-thousandth of what it was at t
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 # Number of steps remembered.
-_MEMORY = 20
+_MEMORY = 10
 # A step must bring this share of the decrease that the slope promises ...
 _DECREASE = 1e-4
 # ... or, where rounding hides the decrease, halve the slope.
@@ -77,10 +78,11 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
         ``objective.loss_gradient(vector)`` returns a float and an ndarray;
         ``objective.epsilon`` is the rounding unit that they are computed with.
     curvature : object
-        ``curvature.update(vector, n_evaluations)`` is called before each step, and returns
-        True where H0 has become so good that the steps before are better forgotten;
-        ``curvature.solve(gradient, free)`` multiplies by H0, symmetric and positive definite,
-        restricted to the parameters of the mask ``free`` (None: all).
+        ``curvature.update(vector, n_evaluations)`` may renew H0 before a step, and returns
+        whether it has; ``curvature.replaces_steps`` tells that H0 has become so good that the
+        steps before are better forgotten; ``curvature.solve(gradient, free)`` multiplies by
+        H0, symmetric and positive definite, restricted to the parameters of the mask ``free``
+        (None: all).
     vector : ndarray
         Where to start.
     tol : float
@@ -114,10 +116,15 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
     state = Iterate(vector, loss)
     enough, negligible = max(tol**2, _RESOLUTION), _NEGLIGIBLE * abs(loss)
     history = _History()
+    curvature.update(vector, 0)
     while True:
-        if curvature.update(state.vector, state.n_evaluations - 1):
-            history = _History()
         steepest, step = problem.direction(state.vector, gradient, history, curvature)
+        # At the end a renewal would come too late to be of use.
+        is_enough = -float(steepest @ step) <= enough * max(abs(state.loss), negligible)
+        if not is_enough and curvature.update(state.vector, state.n_evaluations - 1):
+            if curvature.replaces_steps:
+                history = _History()
+            steepest, step = problem.direction(state.vector, gradient, history, curvature)
         slope = float(steepest @ step)
         if not slope <= 0:
             raise ArithmeticError(f"The inverse Hessian is not positive: slope {slope:.3g}.")
@@ -145,6 +152,8 @@ class _History:
 
     def __init__(self):
         self._pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=_MEMORY)
+        # Temporary arrays of many parameters are slow to come by.
+        self._scratch: Any = None
 
     def append(self, step, difference):
         """Remember a step, unless it shows no curvature."""
@@ -155,19 +164,23 @@ class _History:
     def solve(self, gradient, curvature, free):
         """Return H times ``gradient``, of the problem within the mask ``free`` (None: all)."""
         pairs = list(self._pairs) if free is None else list(self._restricted(free))
+        if not pairs:
+            return curvature.solve(gradient, free)
         result = gradient.copy()
+        if self._scratch is None:
+            self._scratch = np.empty_like(result)
         shares = []
         for s, y, product in reversed(pairs):
             share = float(s @ result) / product
-            result -= share * y
+            result -= np.multiply(y, share, out=self._scratch)
             shares.append(share)
         result = curvature.solve(result, free)
-        if pairs:
-            # H0 is right in proportion more than in size: the last step shows the size.
-            _, y, product = pairs[-1]
-            result *= product / float(y @ curvature.solve(y, free))
+        # H0 is right in proportion more than in size: the last step shows the size.
+        _, y, product = pairs[-1]
+        result *= product / float(y @ curvature.solve(y, free))
         for (s, y, product), share in zip(pairs, reversed(shares), strict=True):
-            result += (share - float(y @ result) / product) * s
+            remainder = share - float(y @ result) / product
+            result += np.multiply(s, remainder, out=self._scratch)
         return result
 
     def _restricted(self, free):

@@ -162,9 +162,13 @@ def test_exact_hessian_waits_until_it_pays(rng):
     objective = SoftmaxObjective(RowBlocks(X, y, n_classes=8), C=1.0)
     curvature = Curvature(objective)
     vector = np.zeros(8 * 21)
-    renewed_exactly = [curvature.update(vector, n) for n in range(60)]
-    assert not renewed_exactly[0]
-    assert any(renewed_exactly)
+    is_exact = []
+    for n_evaluations in range(60):
+        curvature.update(vector, n_evaluations)
+        is_exact.append(curvature.replaces_steps)
+    assert not is_exact[0]
+    assert is_exact[-1]
+    assert is_exact == sorted(is_exact)
 
 
 def test_sums_do_not_depend_on_blocks_or_threads(rng, monkeypatch):
