@@ -9,7 +9,8 @@ the decrease that the next step expects: an estimate of how far the loss is abov
 whatever the scale of the features (the Newton decrement). The loop ends when
 :math:`g^\top H g \le \mathrm{tol}^2 f`.
 
-Where the loss has no minimum but tends to 0 (separable classes without a penalty), f would
+It also ends when the loss has not fallen by more than its rounding unit for ten steps. Where
+the loss has no minimum but tends to 0 (separable classes without a penalty), f would
 follow it for ever; so f counts as at least a ten-thousandth of what it was at the start.
 """
 
@@ -30,6 +31,8 @@ _SLACK = 1e-9
 # A trial step with a slope still this steep, relative to the start, is too short.
 _STEEP = 0.9
 _MAX_TRIALS = 30
+# After so many steps without a decrease that rounding would show, the loss is at its minimum.
+_PATIENCE = 10
 # A loss this small, relative to the start, counts as no smaller.
 _NEGLIGIBLE = 1e-4
 # Below this, relative to the loss, a decrement is rounding error.
@@ -115,21 +118,22 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
         )
     state = Iterate(vector, loss)
     enough, negligible = max(tol**2, _RESOLUTION), _NEGLIGIBLE * abs(loss)
-    history = _History()
+    history, n_stalled = _History(), 0
     curvature.update(vector, 0)
     while True:
         steepest, step = problem.direction(state.vector, gradient, history, curvature)
-        # At the end a renewal would come too late to be of use.
-        is_enough = -float(steepest @ step) <= enough * max(abs(state.loss), negligible)
-        if not is_enough and curvature.update(state.vector, state.n_evaluations - 1):
-            if curvature.replaces_steps:
-                history = _History()
-            steepest, step = problem.direction(state.vector, gradient, history, curvature)
         slope = float(steepest @ step)
-        if not slope <= 0:
-            raise ArithmeticError(f"The inverse Hessian is not positive: slope {slope:.3g}.")
+        # At the end a renewal would come too late to be of use.
+        is_enough = -slope <= enough * max(abs(state.loss), negligible)
+        is_renewed = not is_enough and curvature.update(state.vector, state.n_evaluations - 1)
+        if (is_renewed and curvature.replaces_steps) or slope > 0:
+            # (Among differences of gradients that are all rounding, H may lose its sign.)
+            history = _History()
+        if is_renewed or slope > 0:
+            steepest, step = problem.direction(state.vector, gradient, history, curvature)
+            slope = float(steepest @ step)
         state.decrement = -0.5 * slope
-        if -slope <= enough * max(abs(state.loss), negligible):
+        if -slope <= enough * max(abs(state.loss), negligible) or n_stalled == _PATIENCE:
             state.status = "converged"
         yield state
         if state.status != "running":
@@ -142,6 +146,8 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
             state.status = "converged" if is_resolved else "precision"
             yield state
             return
+        is_lower = state.loss - found.loss > objective.epsilon * abs(state.loss)
+        n_stalled = 0 if is_lower else n_stalled + 1
         history.append(found.vector - state.vector, found.gradient - gradient)
         gradient = found.gradient
         state = Iterate(found.vector, found.loss, state.n_iter + 1, n_evaluations)
