@@ -27,12 +27,17 @@ from typing import Any
 import numpy as np
 from scipy.linalg import blas, lapack
 
-# Exact Hessians are kept below this size, or below that of X if X is larger (bytes).
+# What an exact Hessian, and a sample of rows for it, may take (bytes; a tenth of X if larger).
 _EXACT_BYTES = 64 << 20
+# Rows of the sample for each parameter: as many as that, and at least so many.
 _EXACT_ROWS_PER_PARAMETER = 10
+_LEAST_ROWS_PER_PARAMETER = 2
 _KRONECKER_ROWS_PER_COLUMN = 5
-# Rows of a sample whose outer products are summed in one go.
-_SAMPLE_BLOCK_BYTES = 2 << 20
+# Rows whose outer products are summed in one go, by the size of the products (bytes).
+_OUTER_BYTES = 2 << 20
+_OUTER_ROWS = 64
+# All rows of a table this small are kept as a scaled copy (bytes).
+_SMALL_TABLE = 1 << 20
 # Relative to 1, the variance of a scaled feature: where the penalty is below this, the
 # Kronecker basis need not diagonalise it.
 _BASIS_RIDGE = 1e-6
@@ -73,7 +78,7 @@ class Curvature:
         objective = self._objective
         n_parameters = ExactCurvature.size(objective)
         n_rows = objective.blocks.n_rows
-        allowed_bytes = max(_EXACT_BYTES, objective.blocks.n_stored * 8)
+        allowed_bytes = max(_EXACT_BYTES, objective.blocks.n_stored * 8 // 10)
         if objective.l1 or n_parameters**2 * 8 > allowed_bytes:
             return 0, np.inf
         row_cost = n_parameters**2 / 2 + objective.n_outputs * objective.n_columns**2
@@ -81,6 +86,10 @@ class Curvature:
         n_sample = max(_EXACT_ROWS_PER_PARAMETER * n_parameters, affordable)
         if 2 * n_sample > n_rows:  # a sample this large saves little and costs much
             n_sample = n_rows
+        else:
+            n_sample = min(n_sample, allowed_bytes // (8 * objective.n_columns))
+            if n_sample < _LEAST_ROWS_PER_PARAMETER * n_parameters:
+                return 0, np.inf
         return n_sample, n_sample * row_cost + n_parameters**3 / 6 + _OVERHEAD
 
     def update(self, vector, n_evaluations):
@@ -151,8 +160,10 @@ class ExactCurvature:
         self._objective = objective
         self._rng = rng
         self._n_rows = n_rows
-        self._sample = None
         self._n_free = _n_free_outputs(objective)
+        self._takes_all = n_rows >= objective.blocks.n_rows
+        self._is_small = 8 * n_rows * objective.n_columns <= _SMALL_TABLE
+        self._sample: Any = None
 
     @staticmethod
     def size(objective):
@@ -161,27 +172,49 @@ class ExactCurvature:
 
     def renew(self, vector):
         """Compute and factor the Hessian at ``vector``."""
-        objective = self._objective
-        if self._sample is None or self._n_rows < objective.blocks.n_rows:
-            self._sample = objective.sample(self._n_rows, self._rng)
-        rows, weight = self._sample
-        proba = objective.sample_proba(vector, rows)
-        if objective.n_outputs == 1:
-            proba = proba[1:]
-        hessian = self._sum_hessian(rows, proba[: self._n_free], weight)
+        if self._takes_all and not self._is_small:
+            hessian = self._sum_over_blocks(vector)
+        else:
+            if self._sample is None or not self._takes_all:
+                self._sample = self._objective.sample(self._n_rows, self._rng)
+            hessian = self._sum_over_sample(vector)
         self._add_penalty(hessian)
         self._factor = _CholeskyFactor(hessian)
 
-    def _sum_hessian(self, rows, proba, weight):
-        def run(start, stop):
-            part = slice(start, stop)
-            return softmax_hessian(rows[part], proba[:, part], weight[part])
+    def _sum_over_blocks(self, vector):
+        objective = self._objective
 
-        work = len(rows) * (self._n_free * rows.shape[1]) ** 2
-        first, *others = self._objective.blocks.share(run, len(rows), work)
+        def add_block(block, totals):
+            rows = objective.scaled_rows(block)
+            weight = np.ones(len(rows)) if block.weight is None else block.weight
+            self._add(vector, rows, weight, totals[0])
+
+        (hessian,) = objective.blocks.accumulate(add_block, lambda: (self._zeros(),))
+        hessian /= objective.blocks.total_weight
+        return hessian
+
+    def _sum_over_sample(self, vector):
+        rows, weight = self._sample
+
+        def run(start, stop):
+            hessian = self._zeros()
+            self._add(vector, rows[start:stop], weight[start:stop], hessian)
+            return hessian
+
+        work = len(rows) * self.size(self._objective) ** 2
+        hessian, *others = self._objective.blocks.share(run, len(rows), work)
         for other in others:
-            first += other
-        return first
+            hessian += other
+        return hessian
+
+    def _zeros(self):
+        size = self.size(self._objective)
+        return np.zeros((size, size), order="F")
+
+    def _add(self, vector, rows, weight, hessian):
+        proba = self._objective.sample_proba(vector, rows)
+        free = slice(1, None) if self._objective.n_outputs == 1 else slice(self._n_free)
+        add_softmax_hessian(rows, proba[free], weight, hessian)
 
     def _add_penalty(self, hessian):
         n_free, n_columns = self._n_free, self._objective.n_columns
@@ -205,8 +238,8 @@ class ExactCurvature:
         return self._objective.pack(step)
 
 
-def softmax_hessian(rows, proba, weight):
-    r"""Return :math:`\sum_i w_i (\operatorname{diag}(p_i) - p_i p_i^\top) \otimes z_i z_i^\top`.
+def add_softmax_hessian(rows, proba, weight, hessian):
+    r"""Add :math:`\sum_i w_i (\operatorname{diag}(p_i) - p_i p_i^\top) \otimes z_i z_i^\top`.
 
     Written as a block-diagonal part less one symmetric product :math:`Q^\top Q`, where row i
     of Q is :math:`\sqrt{w_i} \, p_i \otimes z_i`.
@@ -219,32 +252,26 @@ def softmax_hessian(rows, proba, weight):
         The p, of all classes or of some.
     weight : ndarray of shape (n_rows,)
         The w.
-
-    Returns
-    -------
-    ndarray of shape (n_outputs * n_columns, n_outputs * n_columns), in Fortran order
-        Only the lower triangle is filled.
+    hessian : ndarray of shape (n_outputs * n_columns, n_outputs * n_columns)
+        Added to in place, in its lower triangle. In Fortran order.
     """
     n_outputs, n_rows = proba.shape
     n_columns = rows.shape[1]
     size = n_outputs * n_columns
     if n_outputs == 1:
         scaled = rows * np.sqrt(proba[0] * (1.0 - proba[0]) * weight)[:, None]
-        return (scaled.T @ scaled).T
-    hessian = np.zeros((size, size), order="F")
+        hessian += scaled.T @ scaled
+        return
     by_class = hessian.T.reshape(n_outputs, n_columns, n_outputs, n_columns)
     root = np.sqrt(weight)
-    step = max(1, _SAMPLE_BLOCK_BYTES // (8 * size))
+    step = max(_OUTER_ROWS, _OUTER_BYTES // (8 * size))
     for start in range(0, n_rows, step):
         part = slice(start, start + step)
         z, p = rows[part], proba[:, part]
-        scaled = (p * root[part]).T
-        outer = scaled[:, :, None] * z[:, None, :]
-        outer = outer.reshape(len(z), size)
+        outer = ((p * root[part]).T[:, :, None] * z[:, None, :]).reshape(len(z), size)
         blas.dsyrk(-1.0, outer.T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
         for k in range(n_outputs):
             by_class[k, :, k, :] += z.T @ ((p[k] * weight[part])[:, None] * z)
-    return hessian
 
 
 class _CholeskyFactor:

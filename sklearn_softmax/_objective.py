@@ -334,6 +334,7 @@ class SoftmaxObjective:
         else:
             cumulative = self._sampling_weights
             draws = np.sort(rng.random(n_rows)) * cumulative[-1]
+            draws = np.minimum(draws, np.nextafter(cumulative[-1], 0.0))  # not rounded up
             index = np.searchsorted(cumulative, draws, side="right")
             chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
             weight = 1.0 / chance

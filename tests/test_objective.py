@@ -5,14 +5,14 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_softmax import _blocks
+from sklearn_softmax import _blocks, _curvature
 from sklearn_softmax._blocks import RowBlocks
 from sklearn_softmax._curvature import (
     Curvature,
     DiagonalCurvature,
     ExactCurvature,
     KroneckerCurvature,
-    softmax_hessian,
+    add_softmax_hessian,
 )
 from sklearn_softmax._objective import SoftmaxObjective
 from sklearn_softmax._scaling import Scaling
@@ -85,15 +85,29 @@ def test_exact_curvature_inverts_the_hessian(rng, n_classes):
     assert_allclose(hessian @ step, objective.pack(gradient), atol=1e-6)
 
 
-def test_softmax_hessian_by_definition(rng):
-    rows, weight = rng.standard_normal((30, 3)), rng.random(30)
-    proba = rng.dirichlet(np.ones(4), 30).T
+@pytest.mark.parametrize("n_outputs", [1, 4])
+def test_softmax_hessian_by_definition(rng, n_outputs):
+    rows, weight = rng.standard_normal((200, 3)), rng.random(200)
+    proba = rng.dirichlet(np.ones(5), 200).T[:n_outputs]
     expected = sum(
         w * np.kron(np.diag(p) - np.outer(p, p), np.outer(z, z))
         for w, p, z in zip(weight, proba.T, rows, strict=True)
     )
-    got = softmax_hessian(rows, proba, weight)
-    assert_allclose(np.tril(got), np.tril(expected), atol=1e-13)
+    got = np.ones((3 * n_outputs, 3 * n_outputs), order="F")
+    add_softmax_hessian(rows, proba, weight, got)
+    assert_allclose(np.tril(got), np.tril(1 + expected), atol=1e-12)
+
+
+def test_exact_curvature_by_blocks_and_from_a_copy(rng, monkeypatch):
+    objective = make_objective(rng, n_classes=3)
+    gradient = objective.pack(np.outer([1.0, -1.0, 0.0], np.arange(1.0, 6.0)))
+    steps = []
+    for small_table in (1 << 20, 0):
+        monkeypatch.setattr(_curvature, "_SMALL_TABLE", small_table)
+        curvature = ExactCurvature(objective, 40, rng)
+        curvature.renew(0.1 * np.ones(15))
+        steps.append(curvature.solve(gradient))
+    assert_allclose(steps[0], steps[1], rtol=1e-9, atol=1e-12)
 
 
 def test_kronecker_curvature_is_exact_at_zero(rng):
