@@ -44,7 +44,7 @@ def take_labels(array, labels, *, axis, xp):
             return array[_label_index(labels, axis)]
         labels = np.expand_dims(labels, axis)
         return np.take_along_axis(array, labels, axis=axis).squeeze(axis)
-    zero = xp.zeros((), dtype=array.dtype)
+    zero = xp.zeros((), dtype=array.dtype, device=array.device)
     return xp.sum(xp.where(_label_mask(array, labels, axis, xp), array, zero), axis=axis)
 
 

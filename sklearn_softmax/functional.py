@@ -15,8 +15,8 @@ Its derivatives with respect to the logits are
     \nabla \ell = p - y, \qquad \nabla^2 \ell = \operatorname{diag}(p) - p p^\top ,
 
 where the second is also the Jacobian of softmax. Every function takes the ``axis`` that holds
-the classes, and arrays of any library that follows the Python array API standard (NumPy,
-CuPy, PyTorch, array-api-strict ...); the result is of the same library, dtype and device.
+the classes, and arrays of any library that follows the Python array API standard (tested with
+NumPy, PyTorch and array-api-strict); the result is of the same library, dtype and device.
 
 References
 ----------
