@@ -50,12 +50,12 @@ class Scaling:
         def add_block(block, totals):
             shifted = block.X - origin if center else block.X
             weight = np.ones(len(shifted)) if block.weight is None else block.weight
-            totals[0][...] += weight @ shifted
-            totals[1][...] += weight @ (shifted * shifted)
+            with np.errstate(over="ignore", invalid="ignore"):  # judged below; in each thread
+                totals[0][...] += weight @ shifted
+                totals[1][...] += weight @ (shifted * shifted)
 
-        with np.errstate(over="ignore", invalid="ignore"):
-            totals = blocks.accumulate(add_block, make_totals)
-            first_moment, second_moment = (total / blocks.total_weight for total in totals)
+        totals = blocks.accumulate(add_block, make_totals)
+        first_moment, second_moment = (total / blocks.total_weight for total in totals)
         if not np.isfinite(second_moment).all():
             column = int(np.argmin(np.isfinite(second_moment)))
             raise ValueError(

@@ -186,6 +186,14 @@ def test_sgd_that_ends_above_its_start_says_what_to_lower(wine):
         clf.fit(X, y)
 
 
+def test_overflow_in_several_threads_is_told_by_the_error_alone():
+    large = np.ones((40_000, 60))
+    large[::2, 3] = 1e200
+    labels = np.arange(40_000) % 2
+    with pytest.raises(ValueError, match="too large to be squared in float64, in column 3"):
+        SoftmaxRegressionClassifier(n_jobs=2).fit(large, labels)
+
+
 def test_loss_not_finite_at_the_start():
     clf = SoftmaxRegressionClassifier(warm_start=True).fit(X, y)
     clf.coef_[:] = [1e200, -1e200]
