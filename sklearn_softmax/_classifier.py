@@ -129,9 +129,9 @@ class SoftmaxRegressionClassifier(
 
     Notes
     -----
-    X is never copied as a whole. float32 stays float32 in the matrix products; loss and
-    parameters are float64 while fitting. With the same data, parameters and number of threads
-    the result is the same to the bit.
+    Dense and CSR X is never copied as a whole; CSC is converted to CSR. float32 stays float32 in
+    the matrix products; loss and parameters are float64 while fitting. With the same data,
+    parameters and number of threads the result is the same to the bit.
 
     Examples
     --------
@@ -456,4 +456,4 @@ def _all_or_nothing(estimator):
 
 
 def _is_fitted_name(name):
-    return name in ("_stream", "_weight_seen") or (name.endswith("_") and not name.startswith("_"))
+    return name == "_stream" or (name.endswith("_") and not name.startswith("_"))

@@ -124,8 +124,8 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
         steepest, step = problem.direction(state.vector, gradient, history, curvature)
         slope = float(steepest @ step)
         # At the end a renewal would come too late to be of use.
-        is_enough = -slope <= enough * max(abs(state.loss), negligible)
-        is_renewed = not is_enough and curvature.update(state.vector, state.n_evaluations - 1)
+        threshold = enough * max(abs(state.loss), negligible)
+        is_renewed = -slope > threshold and curvature.update(state.vector, state.n_evaluations - 1)
         if (is_renewed and curvature.replaces_steps) or slope > 0:
             # (Among differences of gradients that are all rounding, H may lose its sign.)
             history = _History()
@@ -133,7 +133,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
             steepest, step = problem.direction(state.vector, gradient, history, curvature)
             slope = float(steepest @ step)
         state.decrement = -0.5 * slope
-        if -slope <= enough * max(abs(state.loss), negligible) or n_stalled == _PATIENCE:
+        if -slope <= threshold or n_stalled == _PATIENCE:
             state.status = "converged"
         yield state
         if state.status != "running":
