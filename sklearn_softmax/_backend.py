@@ -5,6 +5,9 @@ that. Where NumPy or SciPy sparse has something much better than the standard (i
 ufuncs, label indexing, sparse products), the faster door is here, behind the same function.
 """
 
+import functools
+import importlib.util
+
 import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace, is_numpy_namespace
@@ -14,6 +17,7 @@ __all__ = [
     "add_matmul",
     "array_namespace",
     "as_float",
+    "compiled_loops",
     "exp_inplace",
     "float_dtype",
     "matmul_transposed",
@@ -32,6 +36,20 @@ def float_dtype(X):
 def exp_inplace(array, xp):
     """Return exp(array), written over ``array`` where the library can."""
     return np.exp(array, out=array) if is_numpy_namespace(xp) else xp.exp(array)
+
+
+class _NoCompiledLoops:
+    add_dense = add_sparse = None
+
+
+@functools.cache
+def compiled_loops():
+    """Return :mod:`sklearn_softmax._compiled`; where Numba is missing, a stand-in with Nones."""
+    if importlib.util.find_spec("numba") is None:
+        return _NoCompiledLoops
+    from . import _compiled
+
+    return _compiled
 
 
 # Labels --------------------------------------------------------------------------------

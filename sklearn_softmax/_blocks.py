@@ -21,6 +21,8 @@ from . import _backend
 _CACHE_BYTES = 1 << 20
 _MIN_BLOCK_ROWS = 512
 _MAX_BLOCK_ROWS = 16384
+# Compiled loops take care of the cache themselves; calling them costs some microseconds.
+_MIN_STORED_ROWS = 8192
 # Sums with fewer multiplications than this are over before a second thread has woken up.
 _MIN_THREAD_WORK = 2_000_000
 
@@ -109,10 +111,18 @@ class RowBlocks:
 
     def blocks(self, start=0, stop=None):
         """Yield the blocks of rows ``start:stop``, in order."""
-        stop = self.n_rows if stop is None else stop
-        for low in range(start, stop, self.block_rows):
-            index = slice(low, min(low + self.block_rows, stop))
+        for index in self._slices(start, stop, self.block_rows):
             yield self._block(_backend.rows(self.X, index.start, index.stop), index)
+
+    def _stored_blocks(self, start, stop):
+        """Yield large blocks of rows ``start:stop``, with X in the dtype it is stored in."""
+        for index in self._slices(start, stop, max(self.block_rows, _MIN_STORED_ROWS)):
+            X = _backend.rows(self.X, index.start, index.stop)
+            yield Block(X, self.y[index], None if self.weight is None else self.weight[index])
+
+    def _slices(self, start, stop, size):
+        stop = self.n_rows if stop is None else stop
+        return (slice(low, min(low + size, stop)) for low in range(start, stop, size))
 
     def batches(self, size, rng=None):
         """Yield all rows of positive weight, ``size`` at a time.
@@ -159,7 +169,7 @@ class RowBlocks:
             y = np.ascontiguousarray(y.T, dtype=self.dtype)
         return Block(_backend.as_float(X, self.dtype), y, weight)
 
-    def accumulate(self, kernel, make_totals):
+    def accumulate(self, kernel, make_totals, *, is_compiled=False):
         """Sum a function over all rows.
 
         Parameters
@@ -168,6 +178,9 @@ class RowBlocks:
             ``kernel(block, totals)`` adds what a block contributes to the arrays ``totals``.
         make_totals : callable
             ``make_totals()`` returns a tuple of arrays of zeros.
+        is_compiled : bool, default=False
+            Whether the kernel holds no interpreter lock, converts X itself, and needs no small
+            blocks. (For labels only.)
 
         Returns
         -------
@@ -177,11 +190,12 @@ class RowBlocks:
 
         def run(start, stop):
             totals = make_totals()
-            for block in self.blocks(start, stop):
+            blocks = self._stored_blocks if is_compiled else self.blocks
+            for block in blocks(start, stop):
                 kernel(block, totals)
             return totals
 
-        partial = self._map_rows(run)
+        partial = self._map_rows(run, holds_lock=self.is_sparse and not is_compiled)
         for totals in partial[1:]:
             for total, part in zip(partial[0], totals, strict=True):
                 total += part
@@ -195,11 +209,11 @@ class RowBlocks:
                 function(start, start + block.X.shape[0], block)
                 start += block.X.shape[0]
 
-        self._map_rows(run)
+        self._map_rows(run, holds_lock=self.is_sparse)
 
-    def _map_rows(self, run):
+    def _map_rows(self, run, holds_lock):
         # SciPy's sparse products hold the interpreter lock: threads only get in the way.
-        work = 0 if self.is_sparse else self.n_stored * self.n_classes
+        work = 0 if holds_lock else self.n_stored * self.n_classes
         return self.share(run, self.n_rows, work)
 
     def share(self, run, n_items, work):

@@ -49,6 +49,10 @@ _RANK_TOLERANCE = 1e-10
 _THIN = 3
 _SOFTMAX = 30
 _OVERHEAD = 3_000_000
+# Steps that L-BFGS remembers, and the cost of an evaluation for each parameter from which on
+# more of them pay: each takes five passes over the parameters.
+_FEW_STEPS, _MANY_STEPS = 5, 10
+_MANY_STEPS_COST = 1000
 
 
 class Curvature:
@@ -114,6 +118,20 @@ class Curvature:
     def replaces_steps(self):
         """Whether H0 is the exact Hessian: steps from before it do more harm than good."""
         return isinstance(self._model, ExactCurvature)
+
+    @property
+    def step_memory(self):
+        """How many steps L-BFGS shall remember, and the dtype to round them to.
+
+        A diagonal H0 meets each coefficient by itself, and with a relative error of a millionth
+        in each it is as good. Another H0 divides by curvatures that differ by many orders of
+        magnitude: then an error in one coefficient spoils the others. And where an evaluation
+        costs little more than a pass over the parameters, the steps cost more than they save.
+        """
+        dtype = np.float32 if isinstance(self._model, DiagonalCurvature) else np.float64
+        n_parameters = self._objective.n_outputs * self._objective.n_columns
+        is_cheap = self._evaluation_cost < _MANY_STEPS_COST * n_parameters
+        return (_FEW_STEPS if is_cheap else _MANY_STEPS), dtype
 
     def _cheap_model(self):
         objective = self._objective

@@ -14,14 +14,14 @@ the loss has no minimum but tends to 0 (separable classes without a penalty), f 
 follow it for ever; so f counts as at least a ten-thousandth of what it was at the start.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
-# Number of steps remembered.
-_MEMORY = 10
+# Parameters whose part of an inner product is taken at once.
+_CHUNK = 1 << 15
 # A step must bring this share of the decrease that the slope promises ...
 _DECREASE = 1e-4
 # ... or, where rounding hides the decrease, halve the slope.
@@ -83,7 +83,8 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
     curvature : object
         ``curvature.update(vector, n_evaluations)`` may renew H0 before a step, and returns
         whether it has; ``curvature.replaces_steps`` tells that H0 has become so good that the
-        steps before are better forgotten; ``curvature.solve(gradient, free)`` multiplies by
+        steps before are better forgotten; ``curvature.step_memory`` is the number of steps to
+        remember, and the dtype to round them to; ``curvature.solve(gradient, free)`` multiplies by
         H0, symmetric and positive definite, restricted to the parameters of the mask ``free``
         (None: all).
     vector : ndarray
@@ -118,7 +119,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
         )
     state = Iterate(vector, loss)
     enough, negligible = max(tol**2, _RESOLUTION), _NEGLIGIBLE * abs(loss)
-    history, n_stalled = _History(), 0
+    history, n_stalled = _History(*curvature.step_memory), 0
     curvature.update(vector, 0)
     while True:
         steepest, step = problem.direction(state.vector, gradient, history, curvature)
@@ -128,7 +129,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
         is_renewed = -slope > threshold and curvature.update(state.vector, state.n_evaluations - 1)
         if (is_renewed and curvature.replaces_steps) or slope > 0:
             # (Among differences of gradients that are all rounding, H may lose its sign.)
-            history = _History()
+            history = _History(*curvature.step_memory)
         if is_renewed or slope > 0:
             steepest, step = problem.direction(state.vector, gradient, history, curvature)
             slope = float(steepest @ step)
@@ -154,47 +155,108 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
 
 
 class _History:
-    """The last steps s and gradient differences y, and the two-loop recursion over them."""
+    r"""The last steps s and gradient differences y, and the inverse Hessian H that they make.
 
-    def __init__(self):
-        self._pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=_MEMORY)
-        # Temporary arrays of many parameters are slow to come by.
-        self._scratch: Any = None
+    In compact form: with the steps as columns of S and Y, R the upper triangle of
+    :math:`S^\top Y` and D its diagonal,
+
+    .. math::
+        H = V^\top H_0 V + S R^{-\top} D R^{-1} S^\top, \qquad V = I - Y R^{-1} S^\top .
+
+    That is four products with all steps at once, where the two-loop recursion takes ten passes
+    over memory for each. H is symmetric and positive definite for any R with a positive
+    diagonal, so S and Y may be rounded.
+
+    Parameters
+    ----------
+    size : int
+        How many steps are remembered.
+    dtype : dtype
+        What S and Y are stored in.
+
+    References
+    ----------
+    .. [1] R. Byrd, J. Nocedal, R. Schnabel, "Representations of quasi-Newton matrices and their
+       use in limited memory methods", Mathematical Programming 63 (1994), theorem 2.2.
+    """
+
+    def __init__(self, size, dtype):
+        self._size = size
+        self._dtype = dtype
+        self._n_steps = 0
+        self._steps: Any = None
 
     def append(self, step, difference):
         """Remember a step, unless it shows no curvature."""
         product = float(step @ difference)
-        if product > _RESOLUTION * float(difference @ difference):
-            self._pairs.append((step, difference, product))
+        if product <= _RESOLUTION * float(difference @ difference):
+            return
+        if self._steps is None:
+            self._steps = np.empty((self._size, len(step)), self._dtype)
+            self._differences = np.empty((self._size, len(step)), self._dtype)
+            self._products = np.zeros((self._size, self._size))
+        slot = self._n_steps % self._size
+        self._steps[slot], self._differences[slot] = step, difference
+        self._n_steps += 1
+        used = self._slots()
+        self._products[used, slot] = _dot(self._steps, self._differences[slot])[used]
+        self._products[slot, slot] = product
+
+    def _slots(self):
+        """Return where the steps are stored, the oldest first."""
+        return np.arange(max(0, self._n_steps - self._size), self._n_steps) % self._size
 
     def solve(self, gradient, curvature, free):
         """Return H times ``gradient``, of the problem within the mask ``free`` (None: all)."""
-        pairs = list(self._pairs) if free is None else list(self._restricted(free))
-        if not pairs:
+        slots = self._slots()
+        if len(slots) and free is None:
+            products = self._products[np.ix_(slots, slots)]
+        elif len(slots):
+            slots, products = self._within(free, slots)
+        if not len(slots):
             return curvature.solve(gradient, free)
-        result = gradient.copy()
-        if self._scratch is None:
-            self._scratch = np.empty_like(result)
-        shares = []
-        for s, y, product in reversed(pairs):
-            share = float(s @ result) / product
-            result -= np.multiply(y, share, out=self._scratch)
-            shares.append(share)
+        n_stored = min(self._n_steps, self._size)
+        steps, differences = self._steps[:n_stored], self._differences[:n_stored]
+        diagonal = np.diagonal(products)
+
+        shares = solve_triangular(products, _dot(steps, gradient)[slots], check_finite=False)
+        result = gradient - _combine(differences, slots, shares, free)
         result = curvature.solve(result, free)
         # H0 is right in proportion more than in size: the last step shows the size.
-        _, y, product = pairs[-1]
-        result *= product / float(y @ curvature.solve(y, free))
-        for (s, y, product), share in zip(pairs, reversed(shares), strict=True):
-            remainder = share - float(y @ result) / product
-            result += np.multiply(s, remainder, out=self._scratch)
+        last = differences[slots[-1]].astype(gradient.dtype)
+        if free is not None:
+            last *= free
+        result *= diagonal[-1] / float(last @ curvature.solve(last, free))
+        remainder = diagonal * shares - _dot(differences, result)[slots]
+        remainder = solve_triangular(products, remainder, trans="T", check_finite=False)
+        result += _combine(steps, slots, remainder, free)
         return result
 
-    def _restricted(self, free):
-        for s, y, _ in self._pairs:
-            s, y = np.where(free, s, 0.0), np.where(free, y, 0.0)
-            product = float(s @ y)
-            if product > _RESOLUTION * float(y @ y):
-                yield s, y, product
+    def _within(self, free, slots):
+        """Return the slots of the steps that show curvature within a mask, and their products."""
+        differences = self._differences[slots] * free
+        products = self._steps[slots] @ differences.T
+        squares = np.einsum("ij,ij->i", differences, differences)
+        kept = np.diagonal(products) > _RESOLUTION * squares
+        return slots[kept], products[np.ix_(kept, kept)].astype(float)
+
+
+def _dot(rows, vector):
+    """Return the inner products of stored rows with a vector."""
+    total = np.zeros(len(rows))
+    # Sums in float32 are kept short, and what is converted stays in cache.
+    for start in range(0, len(vector), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        total += rows[:, part] @ vector[part].astype(rows.dtype, copy=False)
+    return total
+
+
+def _combine(rows, slots, weights, free):
+    """Return the weighted sum of stored rows, within the mask ``free`` (None: everywhere)."""
+    by_slot = np.zeros(len(rows), dtype=rows.dtype)
+    by_slot[slots] = weights
+    total = by_slot @ rows
+    return total if free is None else total * free
 
 
 @dataclass

@@ -23,6 +23,15 @@ from . import _backend
 from ._scaling import Scaling
 from .functional import cross_entropy, cross_entropy_loss_gradient, softmax
 
+# From so many multiplications an evaluation on, compiled loops repay the half second that they
+# take to load; sparse products of SciPy are an order of magnitude slower than dense ones.
+_COMPILED_WORK = 200_000_000
+_COMPILED_SPARSE_WORK = 10_000_000
+# With more parameters than this, W and its gradient outgrow a core's cache; BLAS minds that.
+_COMPILED_PARAMETERS = 100_000
+# Codes of the dtypes of X that they take: booleans, integers, float32 and float64.
+_COMPILED_TYPES = "?bBhHiIlLqQfd"
+
 
 class SoftmaxObjective:
     """Loss and gradient over row blocks, for parameters in a flat float64 vector.
@@ -160,17 +169,38 @@ class SoftmaxObjective:
         """
         coef, intercept = self.coefficients(vector)
         cast = self._cast(coef, intercept)
+        loop = self._compiled_loop
+        if loop is None:
 
-        def add_block(block, totals):
-            self._add_block_loss_gradient(block, *cast, totals)
+            def add_block(block, totals):
+                self._add_block_loss_gradient(block, *cast, totals)
 
-        totals = self.blocks.accumulate(add_block, self._make_totals)
-        loss, coef_gradient, intercept_gradient = (
-            total / self.blocks.total_weight for total in totals
-        )
+        else:
+
+            def add_block(block, totals):
+                loss, *gradients = totals
+                loss += loop(*block, self.label_smoothing, *cast, *gradients)
+
+        totals = self.blocks.accumulate(add_block, self._make_totals, is_compiled=loop is not None)
+        for total in totals:
+            total /= self.blocks.total_weight
+        loss, coef_gradient, intercept_gradient = totals
         coef_gradient += self.l2 * coef
         penalty = 0.5 * self.l2 * float(np.vdot(coef, coef))
         return float(loss) + penalty, self._pack_gradient(coef_gradient, intercept_gradient)
+
+    @functools.cached_property
+    def _compiled_loop(self):
+        """What adds a block's loss and derivatives in compiled code; None where NumPy does."""
+        blocks = self.blocks
+        if blocks.y is None or blocks.y.ndim == 2 or blocks.X.dtype.char not in _COMPILED_TYPES:
+            return None
+        work = blocks.n_stored * self.n_outputs
+        if blocks.is_sparse:
+            return _backend.compiled_loops().add_sparse if work >= _COMPILED_SPARSE_WORK else None
+        if work >= _COMPILED_WORK and self.n_outputs * self.n_features <= _COMPILED_PARAMETERS:
+            return _backend.compiled_loops().add_dense
+        return None
 
     def _cast(self, coef, intercept) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients in the dtype and memory order of the blocks' products."""

@@ -11,6 +11,7 @@ class Scaled:
     """The identity times a number, as H0."""
 
     replaces_steps = False
+    step_memory = 10, np.float64
 
     def __init__(self, scale=1.0):
         self._scale = scale
