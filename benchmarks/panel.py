@@ -1,131 +1,254 @@
-"""Time to the optimum: ours beside its peers, in one run.
+"""Time to the optimum of every solver on every data set, in one run, as a table of ratios.
 
-python benchmarks/panel.py --data wine digits --C 0.01 1 100
+python benchmarks/panel.py --data iris wine breast_cancer digits --C 0.01 1 100
+SOFTMAX_DATA=FOLDER python benchmarks/panel.py --out results.json
+
+A solver is fitted at rising accuracy, in a process of its own that is ended when it takes much
+longer than ours. The minimum f* of a problem is the lowest objective that anyone found; the time to
+a gap is that of a solver's cheapest fit that is within it.
 """
 
 import argparse
+import json
+import multiprocessing
+import os
 import platform
 import time
 import warnings
-from statistics import median
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import geometric_mean, median
 
-import numpy as np
-import sklearn
-from peers import PEERS
-from problems import load
-from sklearn.exceptions import ConvergenceWarning
+N_THREADS = os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", N_THREADS)
 
-import sklearn_softmax
-from sklearn_softmax.functional import cross_entropy
+from benchopt.benchmark import Benchmark, _check_patterns  # noqa: E402
+from benchopt.utils.parametrized_name_mixin import product_param  # noqa: E402
 
 GAPS = (1e-4, 1e-6)
+OURS = "sklearn_softmax"
+AS_IT_COMES = "defaults"
+# A solver may take so many times as long as ours, and at least so many seconds.
+PATIENCE, LEAST_LIMIT = 10, 2.0
+# A fit is repeated until this many seconds have passed, and three times if it is not long.
+REPEAT_SECONDS, LONG_SECONDS = 0.3, 5.0
+# A callback's solver ends when its objective falls by less than this, relatively.
+LEAST_DECREASE = 1e-9
+PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "scikit-learn-intelex", "cyanure", "torch")
 
 
-def objective(model, X, y, C):
-    """Return the mean cross-entropy plus |W|^2 / (2 C n) in float64, in blocks of rows."""
-    classes, coef, intercept = model
-    coef = np.asarray(coef, dtype=float)
-    labels = np.searchsorted(classes, y)
-    total = 0.5 * (coef**2).sum() / C
-    for start in range(0, X.shape[0], 10_000):
-        part = slice(start, start + 10_000)
-        logits = np.asarray(X[part] @ coef.T + intercept, dtype=float)
-        if logits.shape[1] == 1:
-            logits = np.column_stack([np.zeros(len(logits)), logits])
-        total += cross_entropy(logits, labels[part], reduction="sum")
-    return float(total) / X.shape[0]
+class Points:
+    """The callback of a solver: its time, without that of looking at it, and its objective."""
+
+    def __init__(self, solver, objective, send):
+        self._look = lambda: objective.evaluate_result(**solver.get_result())["value"]
+        self._send = send
+        self._seconds, self._start, self._value = 0.0, None, float("inf")
+
+    def __call__(self):
+        now, before = time.perf_counter(), self._value
+        if self._start is not None:
+            self._seconds += now - self._start
+            self._value = self._look()
+            self._send((self._seconds, self._value, False))
+        self._start = time.perf_counter()
+        return before == float("inf") or before - self._value > LEAST_DECREASE * before
 
 
-def measure(peer, X, y, C, *, repeats, limit):
-    """Return (seconds, objective, warned) for each of a peer's fits, up to a limit of seconds."""
-    points = []
-    for fit in peer(X, y, C):
+def measure(solver, objective, send):
+    """Send (seconds, objective, warned) for each fit of a solver, from rough to exact."""
+    solver.set_objective(**objective.get_objective())
+    solver.warm_up()
+    if solver.sampling_strategy == "callback":
+        solver.run(Points(solver, objective, send))
+        return
+    for tolerance in solver.tolerances:
         seconds = []
-        for _ in range(repeats):
+        while sum(seconds) < (REPEAT_SECONDS if len(seconds) >= 3 else LONG_SECONDS):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 start = time.perf_counter()
-                model = fit()
+                solver.run(tolerance)
                 seconds.append(time.perf_counter() - start)
-            if sum(seconds) > limit:
-                break
-        warned = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-        points.append((median(seconds), objective(model, X, y, C), warned))
-        if seconds[-1] > limit:
-            break
-    return points
+        warned = any("ConvergenceWarning" in w.category.__name__ for w in caught)
+        value = objective.evaluate_result(**solver.get_result())["value"]
+        send((median(seconds), value, warned))
 
 
-def time_to(points, target):
-    """Return the seconds of the cheapest fit that is low enough."""
-    return min((seconds for seconds, value, _ in points if value <= target), default=np.inf)
+def run_apart(solver, objective, limit):
+    """Measure a solver in another process; return its points, and why it ended."""
+    context = multiprocessing.get_context("fork")  # the data need not be copied
+    receiver, sender = context.Pipe(duplex=False)
 
-
-def run(name, C, arguments):
-    """Measure one problem and print its table."""
-    X, y = load(name, arguments.folder)
-    if arguments.dtype:
-        X = X.astype(arguments.dtype)
-    print(f"\n{name}: {X.shape[0]} x {X.shape[1]}, {len(np.unique(y))} classes, {X.dtype}, C={C:g}")
-    results = {}
-    for peer in arguments.peers:
+    def work():
         try:
-            results[peer] = measure(
-                PEERS[peer], X, y, C, repeats=arguments.repeats, limit=arguments.limit
-            )
+            measure(solver, objective, sender.send)
+            sender.send("end")
         except Exception as error:
-            print(f"  {peer:28} failed: {type(error).__name__}: {str(error)[:80]}")
-    best = min(value for points in results.values() for _, value, _ in points)
-    own = (
-        [time_to(results["ours"], best * (1 + gap)) for gap in GAPS] if "ours" in results else None
+            sender.send(f"{type(error).__name__}: {str(error)[:100]}")
+
+    process = context.Process(target=work)
+    process.start()
+    points, deadline = [], time.monotonic() + limit
+    reason = f"ended after {limit:.0f} s"
+    while receiver.poll(max(0.0, deadline - time.monotonic())):
+        message = receiver.recv()
+        if isinstance(message, str):
+            reason = message
+            break
+        points.append(message)
+    process.kill()
+    process.join()
+    return points, reason
+
+
+def time_to(points, value):
+    """Return the seconds of the cheapest fit that is low enough, or None."""
+    return min((seconds for seconds, reached, _ in points if reached <= value), default=None)
+
+
+def run_problem(dataset, C, solvers, limit):
+    """Measure all solvers on a problem; return what they did."""
+    objective_class = BENCHMARK.get_benchmark_objective()
+    objective = objective_class.get_instance(C=C)
+    objective.set_data(**dataset.data)
+    problem = {
+        "data": str(dataset),
+        "C": C,
+        "shape": [*objective.X.shape, len(objective.classes)],
+        "dtype": str(objective.X.dtype),
+        "solvers": {},
+    }
+    allowed = limit
+    for solver in solvers:
+        points, reason = run_apart(solver, objective, allowed)
+        problem["solvers"][str(solver)] = {"points": points, "reason": reason}
+        if solver.name == OURS and points:
+            allowed = min(limit, max(LEAST_LIMIT, PATIENCE * points[-1][0]))
+    return problem
+
+
+def best_value(problem):
+    return min(p[1] for solver in problem["solvers"].values() for p in solver["points"])
+
+
+def print_problem(problem):
+    """Print a problem's table: the seconds to each gap, and the ratio to ours."""
+    best = best_value(problem)
+    shape = " x ".join(str(size) for size in problem["shape"][:2])
+    print(
+        f"\n{problem['data']}: {shape}, {problem['shape'][2]} classes, {problem['dtype']}, "
+        f"C={problem['C']:g}, f* = {best:.8g}"
     )
-    print(f"  {'best objective ' + format(best, '.8f'):28}" + "".join(f"{g:>18.0e}" for g in GAPS))
-    ratios = []
-    for peer, points in results.items():
+    own = problem["solvers"].get(OURS, {"points": []})["points"]
+    for name, solver in problem["solvers"].items():
         cells = []
-        for k, gap in enumerate(GAPS):
-            seconds = time_to(points, best * (1 + gap))
-            ratio = f"{seconds / own[k]:7.1f}x" if own and np.isfinite(seconds) else " " * 8
-            cells.append(
-                f"{seconds:10.4f}{ratio}" if np.isfinite(seconds) else f"{'-':>10}        "
+        for gap in GAPS:
+            seconds = time_to(solver["points"], best * (1 + gap))
+            ours = time_to(own, best * (1 + gap))
+            cell = "-" if seconds is None else f"{seconds:.4f}"
+            ratio = f"{seconds / ours:.1f}x" if seconds and ours else ""
+            cells.append(f"{cell:>10} {ratio:>7}")
+        last = "no point"
+        if solver["points"]:
+            seconds, value, warned = solver["points"][-1]
+            last = f"last {seconds:.3f} s, gap {value / best - 1:.0e}" + ", warned" * warned
+        reason = "" if solver["reason"] == "end" else f"; {solver['reason']}"
+        print(f"  {name:34}{''.join(cells)}  {last}{reason}", flush=True)
+
+
+def ratios(problems, is_peer, gap):
+    """Return for each problem the best peer's seconds over ours, and whether it got there.
+
+    Where none got there it is how long the most patient of them was given, at the least.
+    """
+    found = {}
+    for problem in problems:
+        target = best_value(problem) * (1 + gap)
+        ours = time_to(problem["solvers"][OURS]["points"], target)
+        peers = [s for name, s in problem["solvers"].items() if is_peer(name)]
+        times = [time_to(s["points"], target) for s in peers if s["points"]]
+        reached = [seconds for seconds in times if seconds]
+        key = f"{problem['data']} C={problem['C']:g}"
+        if ours is None:
+            found[key] = (0.0, bool(reached))
+        elif reached:
+            found[key] = (min(reached) / ours, True)
+    return found
+
+
+def print_summary(problems):
+    groups = {
+        "scikit-learn's best solver": lambda name: name.startswith("scikit-learn["),
+        "the best other peer": lambda name: (
+            not name.startswith((OURS, "scikit-learn[")) and AS_IT_COMES not in name
+        ),
+    }
+    for title, is_peer in groups.items():
+        for gap in GAPS:
+            found = ratios(problems, is_peer, gap)
+            met = [ratio for ratio, _ in found.values() if ratio]
+            if not met:
+                continue
+            least = min(found, key=lambda key: found[key][0])
+            print(
+                f"{title}, gap {gap:.0e}: {geometric_mean(met):.1f}x in the geometric mean of "
+                f"{len(met)} problems of {len(problems)} where it got there; least "
+                f"{found[least][0]:.2f}x ({least})"
             )
-        seconds, value, warned = points[-1]
-        last = f"  last: {seconds:.3f} s, gap {value / best - 1:.0e}" + (
-            ", warned" if warned else ""
-        )
-        print(f"  {peer:28}" + "".join(cells) + last, flush=True)
-    if own:
-        for k in range(len(GAPS)):
-            theirs = [
-                time_to(points, best * (1 + GAPS[k]))
-                for peer, points in results.items()
-                if not peer.startswith("ours")
-            ]
-            ratios.append(min(theirs, default=np.inf) / own[k])
-    return ratios
+
+
+def versions():
+    found = {"python": platform.python_version(), "threads": N_THREADS}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def selected(classes, patterns, kind):
+    """Return instances of benchopt's classes, one for each of their parameters' values."""
+    chosen = _check_patterns(classes, patterns, name_type=kind)
+    return [
+        cls.get_instance(**values)
+        for cls, parameters in chosen
+        for values in product_param(parameters)
+    ]
+
+
+BENCHMARK = Benchmark(Path(__file__).parent)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", default=["iris", "wine", "breast_cancer", "digits"])
-    parser.add_argument("--C", nargs="+", type=float, default=[1.0])
-    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--dtype", choices=["float32", "float64"], help="default: as it is")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--limit", type=float, default=30.0, help="seconds a peer's fit may take")
-    parser.add_argument("--folder", help="a folder of data sets with a load.py")
+    parser.add_argument("--data", nargs="+", help="as for benchopt run -d; default: all")
+    parser.add_argument("--solvers", nargs="+", help="as for benchopt run -s; default: all")
+    parser.add_argument("--C", nargs="+", type=float, default=[0.01, 1.0, 100.0])
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds for any solver")
+    parser.add_argument("--out", type=Path, help="a JSON file for the results")
     arguments = parser.parse_args()
-    print(
-        f"Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"scikit-learn {sklearn.__version__}, sklearn_softmax {sklearn_softmax.__version__}"
-    )
-    ratios = [run(name, C, arguments) for C in arguments.C for name in arguments.data]
-    print("\nBest peer's time over ours, geometric mean (problems where a peer reached the gap):")
-    for k, gap in enumerate(GAPS):
-        reached = np.array([r[k] for r in ratios if len(r) and np.isfinite(r[k])])
-        if len(reached):
-            mean = np.exp(np.log(reached).mean())
-            print(f"  {gap:.0e}: {mean:.1f} ({len(reached)} problems, least {reached.min():.1f})")
+    print(versions())
+    solvers = selected(BENCHMARK.get_solvers(), arguments.solvers, "solver")
+    solvers.sort(key=lambda solver: solver.name != OURS)  # ours first: it sets the limit
+    problems = []
+    for dataset in selected(BENCHMARK.get_datasets(), arguments.data, "dataset"):
+        try:
+            dataset.data = dataset.get_data()
+        except FileNotFoundError as error:
+            print(f"\n{dataset}: left out. {error}")
+            continue
+        for C in arguments.C:
+            problems.append(run_problem(dataset, C, solvers, arguments.limit))
+            print_problem(problems[-1])
+            if arguments.out:
+                arguments.out.write_text(
+                    json.dumps({"versions": versions(), "problems": problems}, indent=1)
+                )
+        del dataset.data
+    print()
+    print_summary(problems)
 
 
 if __name__ == "__main__":

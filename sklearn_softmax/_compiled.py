@@ -131,7 +131,7 @@ def _exp(x):
     p = p * r + 0.5
     p = p * r + 1.0
     p = p * r + 1.0
-    return p * _double_of_bits((np.int64(k) + 1023) << 52)
+    return p * _double_of_bits((np.int64(k) + 1023) << 52)  # type: ignore[call-arg]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_REORDERED)

@@ -1,0 +1,7 @@
+from benchmark_utils import FileDataset
+
+
+class Dataset(FileDataset):
+    """16,000 x 16, 26 classes."""
+
+    name = "letter"

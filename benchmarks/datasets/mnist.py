@@ -1,0 +1,11 @@
+from benchmark_utils import FileDataset
+
+
+class Dataset(FileDataset):
+    """60,000 x 784, 10 classes: pixels from 0 to 255, some constant."""
+
+    name = "mnist"
+    parameters = {"scale": [1, 255]}
+
+    def prepare(self, X):
+        return X if self.scale == 1 else X / self.scale

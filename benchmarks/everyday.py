@@ -1,0 +1,123 @@
+"""What users do all day, ours beside scikit-learn: grid searches, predictions, memory, threads.
+
+SOFTMAX_DATA=FOLDER python benchmarks/everyday.py
+"""
+
+import argparse
+import threading
+import time
+import warnings
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from panel import BENCHMARK, selected, versions
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_softmax import SoftmaxRegressionClassifier
+
+PREDICTED = ("digits", "letter", "otto", "covertype_93k", "fashion_mnist[scale=255]", "clinc151")
+
+
+def seconds(function, repeats=5):
+    """Return the median time of a call."""
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        taken.append(time.perf_counter() - start)
+    return median(taken)
+
+
+def grid_search():
+    """Ten values of C, five folds, on digits: scikit-learn's solvers and ours."""
+    X, y = load_digits(return_X_y=True)
+    grid = {"C": np.logspace(-4, 2, 10)}
+    ours = seconds(lambda: GridSearchCV(SoftmaxRegressionClassifier(), grid).fit(X, y), 3)
+    print(f"GridSearchCV on digits, 10 values of C, 5 folds: {ours:.2f} s")
+    for solver in ("lbfgs", "newton-cg", "newton-cholesky"):
+        peer = LogisticRegression(solver=solver)
+        theirs = seconds(lambda peer=peer: GridSearchCV(peer, grid).fit(X, y), 1)
+        print(f"  LogisticRegression({solver!r}): {theirs:.2f} s, {theirs / ours:.1f}x")
+
+
+def predictions(names):
+    """predict and predict_proba of the same model."""
+    for dataset in selected(BENCHMARK.get_datasets(), names, "dataset"):
+        X, y = dataset.get_data().values()
+        clf = SoftmaxRegressionClassifier(max_iter=2).fit(X, y)
+        peer = LogisticRegression(max_iter=1).fit(X[:1000], y[:1000])
+        for name in ("coef_", "intercept_", "classes_"):
+            setattr(peer, name, getattr(clf, name))
+        for method in ("predict", "predict_proba"):
+            ours = seconds(lambda m=method, clf=clf, X=X: getattr(clf, m)(X))
+            theirs = seconds(lambda m=method, peer=peer, X=X: getattr(peer, m)(X))
+            print(
+                f"{method} on {dataset}: {1e3 * ours:.1f} ms, "
+                f"scikit-learn {1e3 * theirs:.1f} ms, {theirs / ours:.1f}x"
+            )
+
+
+def resident():
+    """Return the process's resident memory in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return 4096 * pages
+
+
+def memory(names):
+    """What a fit takes at its peak beside X, in per cent of X."""
+    for dataset in selected(BENCHMARK.get_datasets(), names, "dataset"):
+        X, y = dataset.get_data().values()
+        SoftmaxRegressionClassifier(max_iter=1).fit(X[:100], y[:100])
+        before, peak, done = resident(), 0, threading.Event()
+
+        def watch(done=done):
+            nonlocal peak
+            while not done.wait(0.002):
+                peak = max(peak, resident())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        clf = SoftmaxRegressionClassifier(max_iter=30).fit(X, y)
+        done.set()
+        watcher.join()
+        size = sum(a.nbytes for a in (X.data, X.indices, X.indptr)) if hasattr(X, "tocsr") else X.nbytes
+        model = 8 * (clf.coef_.size + clf.intercept_.size)
+        print(
+            f"memory on {dataset}: X {size / 1e6:.0f} MB, beside it {(peak - before) / 1e6:.0f} MB "
+            f"({100 * (peak - before) / size:.0f}%), parameters {model / 1e6:.2f} MB"
+        )
+
+
+def threads(names):
+    """One thread against two."""
+    for dataset in selected(BENCHMARK.get_datasets(), names, "dataset"):
+        X, y = dataset.get_data().values()
+        taken = []
+        for n_jobs in (1, 2):
+            clf = SoftmaxRegressionClassifier(max_iter=20, n_jobs=n_jobs).fit(X, y)
+            taken.append(seconds(lambda clf=clf, X=X, y=y: clf.fit(X, y), 3))
+        print(f"threads on {dataset}: {taken[0]:.2f} s, {taken[1]:.2f} s, {taken[0] / taken[1]:.2f}x")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", default=["grid", "predict", "memory", "threads"])
+    parser.add_argument("--data", nargs="+", default=list(PREDICTED))
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(versions())
+    if "grid" in arguments.only:
+        grid_search()
+    if "predict" in arguments.only:
+        predictions(arguments.data)
+    if "memory" in arguments.only:
+        memory(arguments.data)
+    if "threads" in arguments.only:
+        threads(arguments.data)
+
+
+if __name__ == "__main__":
+    main()
