@@ -10,6 +10,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.metrics import accuracy_score
+from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -426,8 +427,8 @@ class SoftmaxRegressionClassifier(
 
     def _predict(self, X, transform):
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, **FEATURE_CHECKS)
-        return _prediction.predict_blocks(
+        X = validate_data(self, X, reset=False, ensure_all_finite=False, **FEATURE_CHECKS)
+        result, is_finite = _prediction.predict_blocks(
             X,
             self.coef_,
             self.intercept_,
@@ -435,6 +436,9 @@ class SoftmaxRegressionClassifier(
             n_classes=len(self.classes_),
             n_jobs=self.n_jobs,
         )
+        if not is_finite:  # (Finite X whose logits overflow is let through.)
+            assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+        return result
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

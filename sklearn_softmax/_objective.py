@@ -186,7 +186,7 @@ class SoftmaxObjective:
             total /= self.blocks.total_weight
         loss, coef_gradient, intercept_gradient = totals
         coef_gradient += self.l2 * coef
-        penalty = 0.5 * self.l2 * float(np.vdot(coef, coef))
+        penalty = 0.5 * self.l2 * _sum_of_squares(coef)
         return float(loss) + penalty, self._pack_gradient(coef_gradient, intercept_gradient)
 
     @functools.cached_property
@@ -253,7 +253,7 @@ class SoftmaxObjective:
         totals = self._make_totals()
         self._add_block_loss_gradient(block, *self._cast(coef, intercept), totals)
         loss, coef_gradient, intercept_gradient = (total / weight for total in totals)
-        penalty = 0.5 * self.l2 * float(np.vdot(coef, coef))
+        penalty = 0.5 * self.l2 * _sum_of_squares(coef)
         if self.l1:
             penalty += self.l1 * float(np.abs(coef).sum())
         gradient = self._pack_gradient(coef_gradient, intercept_gradient)
@@ -403,6 +403,12 @@ class SoftmaxObjective:
 def n_outputs(n_classes):
     """Return the number of rows of W: two classes need one."""
     return 1 if n_classes == 2 else n_classes
+
+
+def _sum_of_squares(matrix):
+    # As it lies in memory: np.vdot would copy a matrix in Fortran order first.
+    flat = matrix.ravel(order="K")
+    return float(flat @ flat)
 
 
 def linear_logits(X, coef, intercept):

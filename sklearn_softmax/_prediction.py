@@ -7,6 +7,9 @@ from ._blocks import RowBlocks
 from ._objective import linear_logits
 from .functional import log_softmax, softmax
 
+# From so many classes on, NumPy's argmax is faster than a loop over them.
+_MANY_CLASSES = 100
+
 
 def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
     """Return a function of the logits of each row.
@@ -29,7 +32,9 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
 
     Returns
     -------
-    ndarray of shape (n_samples,) or (n_samples, n_columns)
+    result : ndarray of shape (n_samples,) or (n_samples, n_columns)
+    is_finite : bool
+        Whether all logits are. If they are, so is X, which need not be searched for NaN.
     """
     with RowBlocks(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
         coef = coef.toarray() if sp.issparse(coef) else coef
@@ -38,17 +43,29 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
 
         sample = transform(np.zeros((n_classes, 1), dtype=blocks.dtype))
         result = np.empty((blocks.n_rows, *sample.shape[:-1]), dtype=sample.dtype)
+        are_finite = []
 
         def fill(start, stop, block):
-            result[start:stop] = transform(linear_logits(block.X, coef, intercept)).T
+            with np.errstate(over="ignore", invalid="ignore"):  # in each thread
+                logits = linear_logits(block.X, coef, intercept)
+                are_finite.append(np.isfinite(logits.sum()))
+                result[start:stop] = transform(logits).T
 
         blocks.for_each(fill)
-    return result
+    return result, all(are_finite)
 
 
 def most_probable(logits):
     """Return the position of the largest logit of each row."""
-    return np.argmax(logits, axis=0)
+    if len(logits) > _MANY_CLASSES:
+        return np.argmax(logits, axis=0)
+    # NumPy's argmax over the first axis makes a transposed copy; a running maximum does not.
+    largest = logits[0].copy()
+    position = np.zeros(len(largest), dtype=np.intp)
+    for k, logit in enumerate(logits[1:], start=1):
+        np.copyto(position, k, where=logit > largest)
+        np.maximum(largest, logit, out=largest)
+    return position
 
 
 def probabilities(logits):
