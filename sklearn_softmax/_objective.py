@@ -408,7 +408,7 @@ def n_outputs(n_classes):
 def _sum_of_squares(matrix):
     # As it lies in memory: np.vdot would copy a matrix in Fortran order first.
     flat = matrix.ravel(order="K")
-    return float(flat @ flat)
+    return float(np.vdot(flat, flat))
 
 
 def linear_logits(X, coef, intercept):

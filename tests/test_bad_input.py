@@ -115,8 +115,13 @@ def test_prediction(method):
     predict = getattr(clf.fit(X, y), method)
     with pytest.raises(ValueError, match=r"X has 1 features.*expecting 2 features"):
         predict(X[:, :1])
-    with pytest.raises(ValueError, match="Input X contains NaN"):
-        predict(with_value(np.nan))
+    for make in (np.asarray, sp.csr_array):
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            predict(make(with_value(np.nan)))
+        with pytest.raises(ValueError, match="Input X contains infinity"):
+            predict(make(with_value(np.inf)))
+        # Its logits overflow, but X is finite.
+        assert len(predict(make(with_value(1e308) * [1.0, -1.0]))) == len(X)
 
 
 def test_feature_names():

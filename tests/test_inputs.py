@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 
-from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax import SoftmaxRegressionClassifier, _prediction
 
 SOLVERS = [{"solver": "lbfgs"}, {"solver": "sgd", "max_iter": 300, "random_state": 0}]
 
@@ -190,3 +190,9 @@ def test_number_of_threads(n_jobs):
     clf = SoftmaxRegressionClassifier(n_jobs=n_jobs).fit(X, y)
     assert_allclose(clf.coef_, expected.coef_, atol=1e-9)
     assert_allclose(clf.predict_proba(X), expected.predict_proba(X), atol=1e-9)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 99, 100, 101, 150])
+def test_the_first_of_equal_logits_is_predicted(rng, n_classes):
+    logits = rng.integers(0, 5, (n_classes, 500)).astype(float)
+    assert_array_equal(_prediction.most_probable(logits), logits.argmax(axis=0))
