@@ -83,7 +83,11 @@ def memory(names):
         clf = SoftmaxRegressionClassifier(max_iter=30).fit(X, y)
         done.set()
         watcher.join()
-        size = sum(a.nbytes for a in (X.data, X.indices, X.indptr)) if hasattr(X, "tocsr") else X.nbytes
+        size = (
+            sum(a.nbytes for a in (X.data, X.indices, X.indptr))
+            if hasattr(X, "tocsr")
+            else X.nbytes
+        )
         model = 8 * (clf.coef_.size + clf.intercept_.size)
         print(
             f"memory on {dataset}: X {size / 1e6:.0f} MB, beside it {(peak - before) / 1e6:.0f} MB "
@@ -99,7 +103,9 @@ def threads(names):
         for n_jobs in (1, 2):
             clf = SoftmaxRegressionClassifier(max_iter=20, n_jobs=n_jobs).fit(X, y)
             taken.append(seconds(lambda clf=clf, X=X, y=y: clf.fit(X, y), 3))
-        print(f"threads on {dataset}: {taken[0]:.2f} s, {taken[1]:.2f} s, {taken[0] / taken[1]:.2f}x")
+        print(
+            f"threads on {dataset}: {taken[0]:.2f} s, {taken[1]:.2f} s, {taken[0] / taken[1]:.2f}x"
+        )
 
 
 def main():

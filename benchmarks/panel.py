@@ -22,6 +22,7 @@ from statistics import geometric_mean, median
 N_THREADS = os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", N_THREADS)
 
+import numpy as np  # noqa: E402
 from benchopt.benchmark import Benchmark, _check_patterns  # noqa: E402
 from benchopt.utils.parametrized_name_mixin import product_param  # noqa: E402
 
@@ -70,13 +71,18 @@ def measure(solver, objective, send):
                 start = time.perf_counter()
                 solver.run(tolerance)
                 seconds.append(time.perf_counter() - start)
-        warned = any("ConvergenceWarning" in w.category.__name__ for w in caught)
-        value = objective.evaluate_result(**solver.get_result())["value"]
+            if len(seconds) == 1:  # tell now: the repeats may not be waited for
+                warned = any("ConvergenceWarning" in w.category.__name__ for w in caught)
+                value = objective.evaluate_result(**solver.get_result())["value"]
+                send((seconds[0], value, warned))
         send((median(seconds), value, warned))
 
 
 def run_apart(solver, objective, limit):
-    """Measure a solver in another process; return its points, and why it ended."""
+    """Measure a solver in another process.
+
+    Returns its points, why it ended, and for how many seconds its last fit had gone on then.
+    """
     context = multiprocessing.get_context("fork")  # the data need not be copied
     receiver, sender = context.Pipe(duplex=False)
 
@@ -89,17 +95,18 @@ def run_apart(solver, objective, limit):
 
     process = context.Process(target=work)
     process.start()
-    points, deadline = [], time.monotonic() + limit
+    points, told, deadline = [], time.monotonic(), time.monotonic() + limit
     reason = f"ended after {limit:.0f} s"
     while receiver.poll(max(0.0, deadline - time.monotonic())):
         message = receiver.recv()
         if isinstance(message, str):
-            reason = message
+            reason, told = message, np.inf
             break
         points.append(message)
+        told = time.monotonic()
     process.kill()
     process.join()
-    return points, reason
+    return {"points": points, "reason": reason, "unfinished": max(0.0, deadline - told)}
 
 
 def time_to(points, value):
@@ -121,10 +128,10 @@ def run_problem(dataset, C, solvers, limit):
     }
     allowed = limit
     for solver in solvers:
-        points, reason = run_apart(solver, objective, allowed)
-        problem["solvers"][str(solver)] = {"points": points, "reason": reason}
-        if solver.name == OURS and points:
-            allowed = min(limit, max(LEAST_LIMIT, PATIENCE * points[-1][0]))
+        found = run_apart(solver, objective, allowed)
+        problem["solvers"][str(solver)] = found
+        if solver.name == OURS and found["points"]:
+            allowed = min(limit, max(LEAST_LIMIT, PATIENCE * found["points"][-1][0]))
     return problem
 
 
@@ -160,41 +167,57 @@ def print_problem(problem):
 def ratios(problems, is_peer, gap):
     """Return for each problem the best peer's seconds over ours, and whether it got there.
 
-    Where none got there it is how long the most patient of them was given, at the least.
+    Where none got there, the seconds are the least that it can have taken: those of a fit that
+    was not accurate enough, or for how long one had gone on when it was ended.
     """
     found = {}
     for problem in problems:
         target = best_value(problem) * (1 + gap)
         ours = time_to(problem["solvers"][OURS]["points"], target)
-        peers = [s for name, s in problem["solvers"].items() if is_peer(name)]
-        times = [time_to(s["points"], target) for s in peers if s["points"]]
+        peers = [solver for name, solver in problem["solvers"].items() if is_peer(name)]
+        times = [time_to(peer["points"], target) for peer in peers]
         reached = [seconds for seconds in times if seconds]
-        key = f"{problem['data']} C={problem['C']:g}"
+        unfinished = [
+            max(peer["unfinished"], *[seconds for seconds, _, _ in peer["points"]], 0.0)
+            for peer in peers
+            if peer["reason"].startswith("ended")
+        ]
         if ours is None:
-            found[key] = (0.0, bool(reached))
+            ratio = 0.0
         elif reached:
-            found[key] = (min(reached) / ours, True)
+            ratio = min(reached) / ours
+        else:
+            ratio = min(unfinished, default=np.inf) / ours
+        found[f"{problem['data']} C={problem['C']:g}"] = ratio, bool(reached)
     return found
 
 
+def is_scikit_learn(name):
+    return name.startswith("scikit-learn[")
+
+
+def is_other_peer(name):
+    return not (name.startswith(OURS) or is_scikit_learn(name) or AS_IT_COMES in name)
+
+
 def print_summary(problems):
+    """Print the ratios' geometric means and the least of them."""
     groups = {
-        "scikit-learn's best solver": lambda name: name.startswith("scikit-learn["),
-        "the best other peer": lambda name: (
-            not name.startswith((OURS, "scikit-learn[")) and AS_IT_COMES not in name
-        ),
+        "scikit-learn's best solver": is_scikit_learn,
+        "the best other peer": is_other_peer,
     }
     for title, is_peer in groups.items():
         for gap in GAPS:
             found = ratios(problems, is_peer, gap)
-            met = [ratio for ratio, _ in found.values() if ratio]
-            if not met:
-                continue
-            least = min(found, key=lambda key: found[key][0])
+            missed = [key for key, (ratio, _) in found.items() if ratio == 0]
+            measured = {k: v for k, v in found.items() if 0 < v[0] < np.inf}
+            n_reached = sum(reached for _, reached in measured.values())
+            least = min(measured, key=lambda key: measured[key][0])
             print(
-                f"{title}, gap {gap:.0e}: {geometric_mean(met):.1f}x in the geometric mean of "
-                f"{len(met)} problems of {len(problems)} where it got there; least "
-                f"{found[least][0]:.2f}x ({least})"
+                f"{title}, gap {gap:.0e}: at least "
+                f"{geometric_mean(ratio for ratio, _ in measured.values()):.1f}x in the geometric "
+                f"mean of {len(measured)} problems, {n_reached} of which it solved; least "
+                f"{measured[least][0]:.2f}x ({least}); not solved by us: {missed or 'none'}"
             )
 
 

@@ -36,6 +36,8 @@ _KRONECKER_ROWS_PER_COLUMN = 5
 # Rows whose outer products are summed in one go, by the size of the products (bytes).
 _OUTER_BYTES = 2 << 20
 _OUTER_ROWS = 64
+# Rows of a sample for which temporary arrays are made at once.
+_PART_ROWS = 512
 # All rows of a table this small are kept as a scaled copy (bytes).
 _SMALL_TABLE = 1 << 20
 # Relative to 1, the variance of a scaled feature: where the penalty is below this, the
@@ -346,12 +348,17 @@ class KroneckerCurvature:
 
     def __init__(self, objective, n_rows, rng):
         self._objective = objective
-        self._rows, self._weight = objective.sample(n_rows, rng)
+        rows, self._weight = objective.sample(n_rows, rng)
         penalty = objective.l2_columns
         self._metric = 1.0 / np.sqrt(penalty + _BASIS_RIDGE)
-        self._basis, self._is_complete = _principal_axes(self._rows * self._metric, self._weight)
+        self._basis, self._is_complete = _principal_axes(rows, self._weight, self._metric)
         to_basis = self._basis * self._metric[:, None]
-        self._squares = (self._rows @ to_basis) ** 2
+        # The basis needs all digits. Probabilities and variances, means of what is positive, do
+        # not, and the sample is the largest thing that a fit keeps.
+        self._squares = np.empty((len(rows), to_basis.shape[1]), np.float32)
+        for part in _parts(len(rows)):
+            np.square(rows[part] @ to_basis, out=self._squares[part], casting="same_kind")
+        self._rows = rows.astype(np.float32)
         self._penalty = penalty @ to_basis**2
         # Outside of the span only the penalty is left: 1 in this metric, unless it is tiny.
         self._rest_penalty = max(np.median(penalty * self._metric**2), _BASIS_RIDGE)
@@ -359,7 +366,8 @@ class KroneckerCurvature:
 
     def renew(self, vector):
         """Take the class basis and the variances at ``vector``."""
-        proba = self._objective.sample_proba(vector, self._rows)
+        parts = [self._rows[part] for part in _parts(len(self._rows))]
+        proba = np.hstack([self._objective.sample_proba(vector, rows) for rows in parts])
         if self._objective.n_outputs == 1:
             self._classes = np.ones((1, 1))
             spread = proba[1:] * proba[:1]
@@ -369,7 +377,8 @@ class KroneckerCurvature:
             # The first eigenvector is constant over the classes, where nothing changes.
             self._classes = np.linalg.eigh(covariance)[1][:, 1:]
             spread = (self._classes**2).T @ proba - (self._classes.T @ proba) ** 2
-        variances = (np.maximum(spread, 0.0) * self._weight) @ self._squares + self._penalty
+        spread = (np.maximum(spread, 0.0) * self._weight).astype(np.float32)
+        variances = spread @ self._squares + self._penalty
         floor = np.finfo(float).eps * variances.max()
         self._variances = np.maximum(variances, floor)
         if not self._is_complete:
@@ -388,17 +397,26 @@ class KroneckerCurvature:
         return self._objective.pack(self._classes @ (step * self._metric))
 
 
-def _principal_axes(rows, weight):
-    """Return the eigenvectors of rows' second moments, and whether they span everything."""
+def _principal_axes(rows, weight, metric):
+    """Return the eigenvectors of the second moments of ``rows * metric``.
+
+    And whether they span everything.
+    """
     n_rows, n_columns = rows.shape
     if n_rows >= n_columns:
-        moments = rows.T @ (rows * weight[:, None])
-        return np.linalg.eigh(moments)[1], True
-    rows = rows * np.sqrt(weight)[:, None]
+        moments = np.zeros((n_columns, n_columns))
+        for part in _parts(n_rows):
+            moments += rows[part].T @ (rows[part] * weight[part, None])
+        return np.linalg.eigh(moments * metric * metric[:, None])[1], True
+    rows = rows * metric * np.sqrt(weight)[:, None]
     values, vectors = np.linalg.eigh(rows @ rows.T)
     kept = values > _RANK_TOLERANCE * values[-1]
     # The smallest come out with few digits; what is left beside the basis must be orthogonal.
     return np.linalg.qr(rows.T @ (vectors[:, kept] / np.sqrt(values[kept])))[0], False
+
+
+def _parts(n_rows):
+    return (slice(start, start + _PART_ROWS) for start in range(0, n_rows, _PART_ROWS))
 
 
 class DiagonalCurvature:
