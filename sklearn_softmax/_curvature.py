@@ -98,9 +98,13 @@ class Curvature:
                 return 0, np.inf
         return n_sample, n_sample * row_cost + n_parameters**3 / 6 + _OVERHEAD
 
+    def is_due(self, n_evaluations):
+        """Return whether it is time to renew H0."""
+        return n_evaluations >= self._next_renewal
+
     def update(self, vector, n_evaluations):
         """Renew H0 at ``vector`` if it is time to; return whether it was renewed."""
-        if n_evaluations < self._next_renewal:
+        if not self.is_due(n_evaluations):
             return False
         exact_pays = self._exact_cost / self._evaluation_cost  # in evaluations
         # A Hessian that costs no more than two evaluations need not wait for them.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import lapack
 
 # Parameters whose part of an inner product is taken at once.
 _CHUNK = 1 << 15
@@ -81,12 +81,12 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
         ``objective.loss_gradient(vector)`` returns a float and an ndarray;
         ``objective.epsilon`` is the rounding unit that they are computed with.
     curvature : object
-        ``curvature.update(vector, n_evaluations)`` may renew H0 before a step, and returns
-        whether it has; ``curvature.replaces_steps`` tells that H0 has become so good that the
-        steps before are better forgotten; ``curvature.step_memory`` is the number of steps to
-        remember, and the dtype to round them to; ``curvature.solve(gradient, free)`` multiplies by
-        H0, symmetric and positive definite, restricted to the parameters of the mask ``free``
-        (None: all).
+        ``curvature.update(vector, n_evaluations)`` may renew H0 before a step, if
+        ``curvature.is_due(n_evaluations)``, and returns whether it has;
+        ``curvature.replaces_steps`` tells that H0 has become so good that the steps before are
+        better forgotten; ``curvature.step_memory`` is the number of steps to remember, and the
+        dtype to round them to; ``curvature.solve(gradient, free)`` multiplies by H0, symmetric
+        and positive definite, restricted to the parameters of the mask ``free`` (None: all).
     vector : ndarray
         Where to start.
     tol : float
@@ -122,6 +122,8 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
     history, n_stalled = _History(*curvature.step_memory), 0
     curvature.update(vector, 0)
     while True:
+        if curvature.replaces_steps and curvature.is_due(state.n_evaluations - 1):
+            history = _History(*curvature.step_memory)
         steepest, step = problem.direction(state.vector, gradient, history, curvature)
         slope = float(steepest @ step)
         # At the end a renewal would come too late to be of use.
@@ -219,7 +221,8 @@ class _History:
         steps, differences = self._steps[:n_stored], self._differences[:n_stored]
         diagonal = np.diagonal(products)
 
-        shares = solve_triangular(products, _dot(steps, gradient)[slots], check_finite=False)
+        # (LAPACK itself: on a small table SciPy's wrapper takes longer than the work.)
+        shares, _ = lapack.dtrtrs(products, _dot(steps, gradient)[slots])
         result = gradient - _combine(differences, slots, shares, free)
         result = curvature.solve(result, free)
         # H0 is right in proportion more than in size: the last step shows the size.
@@ -228,7 +231,7 @@ class _History:
             last *= free
         result *= diagonal[-1] / float(last @ curvature.solve(last, free))
         remainder = diagonal * shares - _dot(differences, result)[slots]
-        remainder = solve_triangular(products, remainder, trans="T", check_finite=False)
+        remainder, _ = lapack.dtrtrs(products, remainder, trans=1)
         result += _combine(steps, slots, remainder, free)
         return result
 

@@ -16,6 +16,9 @@ class Scaled:
     def __init__(self, scale=1.0):
         self._scale = scale
 
+    def is_due(self, n_evaluations):
+        return False
+
     def update(self, vector, n_evaluations):
         return False
 
