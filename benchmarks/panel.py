@@ -233,12 +233,13 @@ def versions():
 
 def selected(classes, patterns, kind):
     """Return instances of benchopt's classes, one for each of their parameters' values."""
-    chosen = _check_patterns(classes, patterns, name_type=kind)
-    return [
+    instances = [
         cls.get_instance(**values)
-        for cls, parameters in chosen
+        for cls, parameters in _check_patterns(classes, patterns, name_type=kind)
         for values in product_param(parameters)
     ]
+    # (Parameters that a pattern fixes are still spread over the values of a group.)
+    return list({str(instance): instance for instance in instances}.values())
 
 
 BENCHMARK = Benchmark(Path(__file__).parent)
