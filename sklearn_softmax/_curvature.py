@@ -9,11 +9,13 @@ cross-entropy is
     \frac{1}{S} \sum_i s_i \, (\operatorname{diag}(p_i) - p_i p_i^\top) \otimes z_i z_i^\top
     + \lambda_2 D ,
 
-for scaled rows z with the 1 of the intercept. Three models of it, each made from a sample of
+for scaled rows z with the 1 of the intercept. Models of it, most of them made from a sample of
 rows (it steers, and need not be exact):
 
 - :class:`ExactCurvature`: all of it, factored. The steps are Newton's. For problems with up
   to a few thousand parameters.
+- :class:`DualCurvature`: the same in the space that the rows span, where they are fewer than
+  the features.
 - :class:`KroneckerCurvature`: exact variances in a Kronecker-factored basis. Costs little
   more than the eigenvectors of the features' covariance.
 - :class:`DiagonalCurvature`: for sparse features, too many to be factored, and for L1
@@ -76,15 +78,16 @@ class Curvature:
         self._rng = np.random.default_rng(0)
         self._evaluation_cost = _evaluation_cost(objective)
         self._exact_rows, self._exact_cost = self._plan_exact()
+        self._is_dual = self._exact_cost == np.inf and self._plan_dual()
         self._model: Any = None
         self._next_renewal = 0
 
     def _plan_exact(self):
         """Return the rows to take for an exact Hessian, and its cost (inf: not at all)."""
         objective = self._objective
-        n_parameters = ExactCurvature.size(objective)
+        n_parameters = _n_free_outputs(objective) * objective.n_columns
         n_rows = objective.blocks.n_rows
-        allowed_bytes = max(_EXACT_BYTES, objective.blocks.n_stored * 8 // 10)
+        allowed_bytes = self._allowed_bytes
         if objective.l1 or n_parameters**2 * 8 > allowed_bytes:
             return 0, np.inf
         row_cost = n_parameters**2 / 2 + objective.n_outputs * objective.n_columns**2
@@ -98,6 +101,24 @@ class Curvature:
                 return 0, np.inf
         return n_sample, n_sample * row_cost + n_parameters**3 / 6 + _OVERHEAD
 
+    def _plan_dual(self):
+        """Return whether the exact Hessian is affordable among the rows; set its cost."""
+        objective = self._objective
+        size = DualCurvature.size(objective)
+        if (
+            not DualCurvature.applies(objective)
+            or objective.l1
+            or size**2 * 8 > self._allowed_bytes
+        ):
+            return False
+        n_rows = objective.blocks.n_rows
+        self._exact_cost = n_rows * size**2 / 2 + size**3 / 6 + 2 * self._evaluation_cost
+        return True
+
+    @property
+    def _allowed_bytes(self):
+        return max(_EXACT_BYTES, self._objective.blocks.n_stored * 8 // 10)
+
     def is_due(self, n_evaluations):
         """Return whether it is time to renew H0."""
         return n_evaluations >= self._next_renewal
@@ -106,11 +127,12 @@ class Curvature:
         """Renew H0 at ``vector`` if it is time to; return whether it was renewed."""
         if not self.is_due(n_evaluations):
             return False
-        exact_pays = self._exact_cost / self._evaluation_cost  # in evaluations
+        # In evaluations; a step from the dual Hessian reads X as often as two more of them.
+        exact_pays = self._exact_cost / self._evaluation_cost / (3 if self._is_dual else 1)
         # A Hessian that costs no more than two evaluations need not wait for them.
-        if self.replaces_steps or n_evaluations + 2 >= exact_pays:
+        if self.replaces_steps or self._is_dual or n_evaluations + 2 >= exact_pays:
             if not self.replaces_steps:
-                self._model = ExactCurvature(self._objective, self._exact_rows, self._rng)
+                self._model = self._exact_model()
             self._next_renewal = n_evaluations + max(1, round(exact_pays))
         else:
             if self._model is None:
@@ -123,7 +145,7 @@ class Curvature:
     @property
     def replaces_steps(self):
         """Whether H0 is the exact Hessian: steps from before it do more harm than good."""
-        return isinstance(self._model, ExactCurvature)
+        return isinstance(self._model, ExactCurvature | DualCurvature)
 
     @property
     def step_memory(self):
@@ -138,6 +160,11 @@ class Curvature:
         n_parameters = self._objective.n_outputs * self._objective.n_columns
         is_cheap = self._evaluation_cost < _MANY_STEPS_COST * n_parameters
         return (_FEW_STEPS if is_cheap else _MANY_STEPS), dtype
+
+    def _exact_model(self):
+        if self._is_dual:
+            return DualCurvature(self._objective)
+        return ExactCurvature(self._objective, self._exact_rows, self._rng)
 
     def _cheap_model(self):
         objective = self._objective
@@ -165,11 +192,6 @@ def _evaluation_cost(objective):
 class ExactCurvature:
     """The Hessian on a sample of rows, with its Cholesky factor.
 
-    Adding a constant to the coefficients of all classes changes no probability, so for three
-    and more classes the Hessian of the loss is singular. The last class is held at 0 while
-    solving and the step centred over the classes afterwards, which is the step that the
-    penalty prefers.
-
     Parameters
     ----------
     objective : SoftmaxObjective
@@ -184,15 +206,10 @@ class ExactCurvature:
         self._objective = objective
         self._rng = rng
         self._n_rows = n_rows
-        self._n_free = _n_free_outputs(objective)
+        self._system = _NewtonSystem(objective.n_outputs, objective.l2_columns)
         self._takes_all = n_rows >= objective.blocks.n_rows
         self._is_small = 8 * n_rows * objective.n_columns <= _SMALL_TABLE
         self._sample: Any = None
-
-    @staticmethod
-    def size(objective):
-        """Return the number of rows of the Hessian."""
-        return _n_free_outputs(objective) * objective.n_columns
 
     def renew(self, vector):
         """Compute and factor the Hessian at ``vector``."""
@@ -201,9 +218,10 @@ class ExactCurvature:
         else:
             if self._sample is None or not self._takes_all:
                 self._sample = self._objective.sample(self._n_rows, self._rng)
-            hessian = self._sum_over_sample(vector)
-        self._add_penalty(hessian)
-        self._factor = _CholeskyFactor(hessian)
+            rows, weight = self._sample
+            proba = self._objective.sample_proba(vector, rows)
+            hessian = self._system.sum_over_rows(rows, proba, weight, self._objective.blocks.share)
+        self._system.factor(hessian)
 
     def _sum_over_blocks(self, vector):
         objective = self._objective
@@ -211,55 +229,161 @@ class ExactCurvature:
         def add_block(block, totals):
             rows = objective.scaled_rows(block)
             weight = np.ones(len(rows)) if block.weight is None else block.weight
-            self._add(vector, rows, weight, totals[0])
+            self._system.add(rows, objective.sample_proba(vector, rows), weight, totals[0])
 
-        (hessian,) = objective.blocks.accumulate(add_block, lambda: (self._zeros(),))
+        (hessian,) = objective.blocks.accumulate(add_block, lambda: (self._system.zeros(),))
         hessian /= objective.blocks.total_weight
         return hessian
 
-    def _sum_over_sample(self, vector):
-        rows, weight = self._sample
+    def solve(self, gradient, free=None):
+        """Return the Newton step for a flat gradient; for all parameters only."""
+        return self._objective.pack(self._system.solve(self._objective.unpack(gradient)))
+
+
+class DualCurvature:
+    r"""The whole Hessian where there are fewer rows than features, and a penalty on all of them.
+
+    With :math:`Z` the scaled rows, :math:`D` the penalty and :math:`Z D^{-1} Z^\top = L L^\top`,
+    the columns of :math:`T = D^{-1} Z^\top L^{-\top}` span all that the loss depends on, and
+    :math:`T^\top D T = I`. In that basis the rows are those of L: the Hessian has a side of
+    n_samples instead of n_features. Across it there is only the penalty:
+
+    .. math::
+        H^{-1} g = D^{-1} g + T (a - T^\top g) ,
+
+    where a solves the Newton system for :math:`T^\top g`. The intercept is a column of its own.
+    X is read twice to solve, and never copied.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+        Its Hessian is modelled.
+    """
+
+    def __init__(self, objective):
+        self._objective = objective
+        blocks = objective.blocks
+        self._penalty = objective.l2_columns[: objective.n_features]
+        products = objective.row_products()
+        ridge = _RANK_TOLERANCE * max(float(np.trace(products)) / len(products), 1e-300)
+        products[np.diag_indices_from(products)] += ridge
+        self._root = np.linalg.cholesky(products)
+        self._rows = self._with_intercept(self._root)
+        weight = np.ones(blocks.n_rows) if blocks.weight is None else blocks.weight
+        self._weight = weight / weight.sum()
+        penalty = np.ones(self._rows.shape[1])
+        penalty[blocks.n_rows :] = 0.0
+        self._system = _NewtonSystem(objective.n_outputs, penalty)
+
+    @staticmethod
+    def size(objective):
+        """Return the number of rows of the Hessian."""
+        return _n_free_outputs(objective) * (objective.blocks.n_rows + objective.fit_intercept)
+
+    @staticmethod
+    def applies(objective):
+        """Return whether there are few enough rows, and a penalty."""
+        blocks = objective.blocks
+        return blocks.n_rows < blocks.n_features and objective.l2 > 0 and not blocks.is_sparse
+
+    def _with_intercept(self, rows):
+        if not self._objective.fit_intercept:
+            return rows
+        return np.hstack([rows, np.ones((len(rows), 1))])
+
+    def renew(self, vector):
+        """Compute and factor the Hessian at ``vector``."""
+        proba = self._objective.proba(vector)
+        share = self._objective.blocks.share
+        self._system.factor(self._system.sum_over_rows(self._rows, proba, self._weight, share))
+
+    def solve(self, gradient, free=None):
+        """Return the Newton step for a flat gradient; for all parameters only."""
+        objective = self._objective
+        n_features, n_rows = objective.n_features, objective.blocks.n_rows
+        gradient = objective.unpack(gradient)
+        step = gradient.copy()
+        step[:, :n_features] /= self._penalty
+        products = objective.project(step[:, :n_features])
+        reduced = np.hstack([self._triangular(products), gradient[:, n_features:]])
+        solution = self._system.solve(reduced)
+        change = self._triangular(solution[:, :n_rows] - reduced[:, :n_rows], transposed=True)
+        step[:, :n_features] += objective.combine(change) / self._penalty
+        step[:, n_features:] = solution[:, n_rows:]
+        return objective.pack(step)
+
+    def _triangular(self, rows, transposed=False):
+        """Return the solutions of L x = row, or L' x = row, as rows."""
+        # (In Fortran order L is an upper triangle for LAPACK.)
+        solved, _ = lapack.dtrtrs(self._root.T, rows.T, lower=0, trans=int(not transposed))
+        return solved.T
+
+
+class _NewtonSystem:
+    """The Hessian of all classes for some columns, factored, to be solved for a gradient.
+
+    Adding a constant to the coefficients of all classes changes no probability, so for three
+    and more classes the Hessian of the loss is singular. The last class is held at 0 while
+    solving and the step centred over the classes afterwards, which is the step that the
+    penalty prefers.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of rows of W.
+    l2_columns : ndarray of shape (n_columns,)
+        Weight of half the square of the parameters of each column.
+    """
+
+    def __init__(self, n_outputs, l2_columns):
+        self._n_outputs = n_outputs
+        self._n_free = max(1, n_outputs - 1)
+        self._l2_columns = l2_columns
+        self._size = self._n_free * len(l2_columns)
+
+    def zeros(self):
+        """Return a Hessian to be added to."""
+        return np.zeros((self._size, self._size), order="F")
+
+    def add(self, rows, proba, weight, hessian):
+        """Add what rows contribute to the mean, given their probabilities."""
+        free = slice(1, None) if self._n_outputs == 1 else slice(self._n_free)
+        add_softmax_hessian(rows, proba[free], weight, hessian)
+
+    def sum_over_rows(self, rows, proba, weight, share):
+        """Return the sum over rows, on the threads of ``share``."""
 
         def run(start, stop):
-            hessian = self._zeros()
-            self._add(vector, rows[start:stop], weight[start:stop], hessian)
+            hessian = self.zeros()
+            part = slice(start, stop)
+            self.add(rows[part], proba[:, part], weight[part], hessian)
             return hessian
 
-        work = len(rows) * self.size(self._objective) ** 2
-        hessian, *others = self._objective.blocks.share(run, len(rows), work)
+        hessian, *others = share(run, len(rows), len(rows) * self._size**2)
         for other in others:
             hessian += other
         return hessian
 
-    def _zeros(self):
-        size = self.size(self._objective)
-        return np.zeros((size, size), order="F")
-
-    def _add(self, vector, rows, weight, hessian):
-        proba = self._objective.sample_proba(vector, rows)
-        free = slice(1, None) if self._objective.n_outputs == 1 else slice(self._n_free)
-        add_softmax_hessian(rows, proba[free], weight, hessian)
-
-    def _add_penalty(self, hessian):
-        n_free, n_columns = self._n_free, self._objective.n_columns
+    def factor(self, hessian):
+        """Add the penalty to a Hessian (which is overwritten), and factor it."""
+        n_free, n_columns = self._n_free, len(self._l2_columns)
         by_class = hessian.T.reshape(n_free, n_columns, n_free, n_columns)
-        l2 = self._objective.l2_columns
         column = np.arange(n_columns)
         for k in range(n_free):
-            by_class[k, column, k, column] += l2
-        if n_free < self._objective.n_outputs:
+            by_class[k, column, k, column] += self._l2_columns
+        if n_free < self._n_outputs:
             # The squared norm of centred coefficients, in terms of those not held at 0.
-            by_class[:, column, :, column] -= (l2 / self._objective.n_outputs)[:, None, None]
+            by_class[:, column, :, column] -= (self._l2_columns / self._n_outputs)[:, None, None]
+        self._factor = _CholeskyFactor(hessian)
 
-    def solve(self, gradient, free=None):
-        """Return the Newton step for a flat gradient; for all parameters only."""
-        gradient = self._objective.unpack(gradient)
+    def solve(self, gradient):
+        """Return the Newton step for a gradient, both (n_outputs, n_columns)."""
         step = np.zeros_like(gradient)
         solution = self._factor.solve(gradient[: self._n_free].ravel())
         step[: self._n_free] = solution.reshape(self._n_free, -1)
-        if self._n_free < self._objective.n_outputs:
+        if self._n_free < self._n_outputs:
             step -= step.mean(axis=0)
-        return self._objective.pack(step)
+        return step
 
 
 def add_softmax_hessian(rows, proba, weight, hessian):

@@ -32,6 +32,9 @@ _COMPILED_PARAMETERS = 100_000
 # Codes of the dtypes of X that they take: booleans, integers, float32 and float64.
 _COMPILED_TYPES = "?bBhHiIlLqQfd"
 
+# Columns of X of which inner products are taken at once.
+_PRODUCT_COLUMNS = 512
+
 
 class SoftmaxObjective:
     """Loss and gradient over row blocks, for parameters in a flat float64 vector.
@@ -394,6 +397,66 @@ class SoftmaxObjective:
             root = np.sqrt(block.weight)
             products *= root * root[:, None]
         return products
+
+    # All rows, for curvature where they are few ---------------------------------------
+
+    def proba(self, vector):
+        """Return the probabilities of all rows, (n_classes, n_rows)."""
+        coef, intercept = self._cast(*self.coefficients(vector))
+        proba = np.empty((self.n_classes, self.blocks.n_rows))
+
+        def fill(start, stop, block):
+            proba[:, start:stop] = softmax(linear_logits(block.X, coef, intercept), axis=0)
+
+        self.blocks.for_each(fill)
+        return proba
+
+    def row_products(self):
+        r"""Return the inner products of dense rows in the metric of the penalty.
+
+        :math:`Z D^{-1} Z^\top` for scaled rows Z and the penalty's matrix D, (n_rows, n_rows).
+        """
+        X, center = self.blocks.X, self.scaling.center
+        n_rows, n_features = X.shape
+
+        def run(start, stop):
+            total = np.zeros((n_rows, n_rows))
+            for low in range(start, stop, _PRODUCT_COLUMNS):
+                columns = slice(low, min(low + _PRODUCT_COLUMNS, stop))
+                part = X[:, columns] - center[columns]
+                total += part @ part.T
+            return total
+
+        parts = self.blocks.share(run, n_features, n_rows**2 * n_features)
+        return sum(parts) / self.l2  # the scale of a feature is in D as in Z
+
+    def project(self, matrix):
+        """Return the products of an (n_outputs, n_features) matrix with all scaled rows."""
+        coef, intercept = self._cast(*self.scaling.to_raw(matrix, np.zeros(self.n_outputs)))
+        products = np.empty((self.n_outputs, self.blocks.n_rows))
+
+        def fill(start, stop, block):
+            products[:, start:stop] = _backend.matmul_transposed(coef, block.X)
+
+        self.blocks.for_each(fill)
+        products += intercept[:, None]
+        return products
+
+    def combine(self, weights):
+        """Return the sums of all scaled rows, (n_outputs, n_features), for as many weights."""
+        blocks = self.blocks
+        cast = weights.astype(blocks.dtype, order="C", copy=False)
+
+        def run(start, stop):
+            total = np.zeros(self._coef_shape, order=self._order)
+            for block in blocks.blocks(start, stop):
+                part = slice(start, start + block.X.shape[0])
+                _backend.add_matmul(total, cast[:, part], block.X)
+                start = part.stop
+            return total
+
+        parts = blocks.share(run, blocks.n_rows, blocks.n_stored * self.n_outputs)
+        return self.scaling.gradient(sum(parts), weights.sum(axis=1))
 
     def sample_proba(self, vector, rows):
         """Return the probabilities (n_classes, n_rows) of rows drawn by :meth:`sample`."""
