@@ -93,7 +93,7 @@ class Curvature:
         row_cost = n_parameters**2 / 2 + objective.n_outputs * objective.n_columns**2
         affordable = int(4 * self._evaluation_cost / row_cost)
         n_sample = max(_EXACT_ROWS_PER_PARAMETER * n_parameters, affordable)
-        if 2 * n_sample > n_rows:  # a sample this large saves little and costs much
+        if 3 * n_sample > n_rows:  # a sample this large saves little and costs much
             n_sample = n_rows
         else:
             n_sample = min(n_sample, allowed_bytes // (8 * objective.n_columns))
@@ -413,11 +413,14 @@ def add_softmax_hessian(rows, proba, weight, hessian):
     by_class = hessian.T.reshape(n_outputs, n_columns, n_outputs, n_columns)
     root = np.sqrt(weight)
     step = max(_OUTER_ROWS, _OUTER_BYTES // (8 * size))
+    outers = np.empty((min(step, n_rows), n_outputs, n_columns))
     for start in range(0, n_rows, step):
         part = slice(start, start + step)
         z, p = rows[part], proba[:, part]
-        outer = ((p * root[part]).T[:, :, None] * z[:, None, :]).reshape(len(z), size)
-        blas.dsyrk(-1.0, outer.T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
+        outer = outers[: len(z)]
+        # (Left to itself NumPy would lay it out by class, for a copy to be made of.)
+        np.multiply((p * root[part]).T[:, :, None], z[:, None, :], out=outer)
+        blas.dsyrk(-1.0, outer.reshape(len(z), size).T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
         for k in range(n_outputs):
             by_class[k, :, k, :] += z.T @ ((p[k] * weight[part])[:, None] * z)
 
