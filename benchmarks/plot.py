@@ -13,21 +13,29 @@ from panel import OURS, best_value
 LEAST_GAP = 1e-9
 
 
+def frontier(points):
+    """Return the points that no earlier one is below: seconds and objectives."""
+    kept = []
+    for seconds, value, _ in sorted(points):
+        if not kept or value < kept[-1][1]:
+            kept.append((seconds, value))
+    return zip(*kept, strict=True)
+
+
 def draw(axes, problem):
-    """Draw one problem: a line for each solver, ours thick."""
+    """Draw one problem: a line of its own colour for each solver, ours thick."""
     best = best_value(problem)
-    for name, solver in problem["solvers"].items():
-        if not solver["points"]:
-            continue
-        seconds, gaps = zip(
-            *[(s, max(value / best - 1, LEAST_GAP)) for s, value, _ in solver["points"]],
-            strict=True,
-        )
+    for k, (name, solver) in enumerate(problem["solvers"].items()):
+        seconds, values = frontier(solver["points"]) if solver["points"] else ((), ())
+        gaps = [max(value / best - 1, LEAST_GAP) for value in values]
         width = 3 if name == OURS else 1
-        axes.loglog(seconds, gaps, marker="o", markersize=3, linewidth=width, label=name)
+        axes.loglog(
+            seconds, gaps, color=f"C{k}", marker="o", markersize=3, linewidth=width, label=name
+        )
     rows, columns, n_classes = problem["shape"]
     axes.set_title(f"{problem['data']}, C={problem['C']:g}\n{rows:,} x {columns:,} x {n_classes}")
     axes.set_xlabel("seconds")
+    axes.xaxis.set_minor_formatter("")
 
 
 def main():

@@ -7,9 +7,6 @@ from ._blocks import RowBlocks
 from ._objective import linear_logits
 from .functional import log_softmax, softmax
 
-# From so many classes on, NumPy's argmax is faster than a loop over them.
-_MANY_CLASSES = 100
-
 
 def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
     """Return a function of the logits of each row.
@@ -57,15 +54,8 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
 
 def most_probable(logits):
     """Return the position of the largest logit of each row."""
-    if len(logits) > _MANY_CLASSES:
-        return np.argmax(logits, axis=0)
-    # NumPy's argmax over the first axis makes a transposed copy; a running maximum does not.
-    largest = logits[0].copy()
-    position = np.zeros(len(largest), dtype=np.intp)
-    for k, logit in enumerate(logits[1:], start=1):
-        np.copyto(position, k, where=logit > largest)
-        np.maximum(largest, logit, out=largest)
-    return position
+    # NumPy finds the first True of a column in half the time that it takes to compare numbers.
+    return (logits == logits.max(axis=0)).argmax(axis=0)
 
 
 def probabilities(logits):
