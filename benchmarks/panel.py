@@ -232,10 +232,11 @@ def versions():
 
 
 def selected(classes, patterns, kind):
-    """Return instances of benchopt's classes, one for each of their parameters' values."""
+    """Return instances of benchopt's classes that can be had, for all their parameters' values."""
     instances = [
         cls.get_instance(**values)
         for cls, parameters in _check_patterns(classes, patterns, name_type=kind)
+        if cls.is_installed()
         for values in product_param(parameters)
     ]
     # (Parameters that a pattern fixes are still spread over the values of a group.)
