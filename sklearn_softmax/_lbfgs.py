@@ -200,13 +200,17 @@ class _History:
         slot = self._n_steps % self._size
         self._steps[slot], self._differences[slot] = step, difference
         self._n_steps += 1
-        used = self._slots()
-        self._products[used, slot] = _dot(self._steps, self._differences[slot])[used]
+        stored = slice(self._n_stored)  # what lies beyond is not yet set
+        self._products[stored, slot] = _dot(self._steps[stored], self._differences[slot])
         self._products[slot, slot] = product
+
+    @property
+    def _n_stored(self):
+        return min(self._n_steps, self._size)
 
     def _slots(self):
         """Return where the steps are stored, the oldest first."""
-        return np.arange(max(0, self._n_steps - self._size), self._n_steps) % self._size
+        return np.arange(self._n_steps - self._n_stored, self._n_steps) % self._size
 
     def solve(self, gradient, curvature, free):
         """Return H times ``gradient``, of the problem within the mask ``free`` (None: all)."""
@@ -217,7 +221,7 @@ class _History:
             slots, products = self._within(free, slots)
         if not len(slots):
             return curvature.solve(gradient, free)
-        n_stored = min(self._n_steps, self._size)
+        n_stored = self._n_stored
         steps, differences = self._steps[:n_stored], self._differences[:n_stored]
         diagonal = np.diagonal(products)
 

@@ -113,3 +113,11 @@ def test_l1_minimum_is_the_soft_threshold(scale, start):
     expected = np.sign(center) * np.maximum(np.abs(center) - weights, 0)
     assert_allclose(last.vector, expected, atol=1e-7)
     assert_array_equal(last.vector[2:4], 0)
+
+
+def test_memory_for_steps_to_come_is_not_computed_with(monkeypatch):
+    empty = np.empty
+    monkeypatch.setattr(np, "empty", lambda *args, **kwargs: empty(*args, **kwargs) * 0 + np.inf)
+    objective = Quadratic()
+    *_, last = lbfgs(objective, Scaled(), np.zeros(20), tol=1e-8)
+    assert last.status == "converged"
