@@ -59,18 +59,23 @@ def loss_gradients(monkeypatch, X, y, weight, n_classes, **options):
     return results
 
 
+def assert_same_as_numpy(rng, monkeypatch, X, n_classes, **options):
+    """Compare losses and gradients, with weights and smoothed labels."""
+    y, weight = rng.integers(0, n_classes, 101), rng.integers(0, 3, 101).astype(float)
+    compiled, expected = loss_gradients(
+        monkeypatch, X, y, weight, n_classes, label_smoothing=0.1, **options
+    )
+    tol = 1e-5 if X.dtype == "float32" else 1e-13
+    assert_allclose(compiled[0], expected[0], rtol=tol)
+    assert_allclose(compiled[1], expected[1], rtol=tol, atol=tol)
+
+
 @pytest.mark.parametrize("make", [as_given, read_only, np.asfortranarray, every_other_column])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "uint8", "int64", "bool"])
 @pytest.mark.parametrize("n_classes", [2, 3, 9])
 def test_dense_rows(rng, monkeypatch, make, dtype, n_classes):
     X = make((4 * rng.random((101, 19))).astype(dtype))
-    y, weight = rng.integers(0, n_classes, 101), rng.integers(0, 3, 101).astype(float)
-    compiled, expected = loss_gradients(
-        monkeypatch, X, y, weight, n_classes, label_smoothing=0.1, fit_intercept=True
-    )
-    tol = 1e-5 if dtype == "float32" else 1e-13
-    assert_allclose(compiled[0], expected[0], rtol=tol)
-    assert_allclose(compiled[1], expected[1], rtol=tol, atol=tol)
+    assert_same_as_numpy(rng, monkeypatch, X, n_classes, fit_intercept=True)
 
 
 @pytest.mark.parametrize("make", [sparse, sparse_with_long_indices])
@@ -78,13 +83,7 @@ def test_dense_rows(rng, monkeypatch, make, dtype, n_classes):
 @pytest.mark.parametrize("n_classes", [2, 3, 9])
 def test_sparse_rows(rng, monkeypatch, make, dtype, n_classes):
     X = make((rng.random((101, 19)) * (rng.random((101, 19)) < 0.2)).astype(dtype))
-    y, weight = rng.integers(0, n_classes, 101), rng.integers(0, 3, 101).astype(float)
-    compiled, expected = loss_gradients(
-        monkeypatch, X, y, weight, n_classes, label_smoothing=0.1, fit_intercept=False
-    )
-    tol = 1e-5 if dtype == "float32" else 1e-13
-    assert_allclose(compiled[0], expected[0], rtol=tol)
-    assert_allclose(compiled[1], expected[1], rtol=tol, atol=tol)
+    assert_same_as_numpy(rng, monkeypatch, X, n_classes, fit_intercept=False)
 
 
 @pytest.mark.parametrize("n_rows", [2, 3, 4, 5, 31, 32, 33, 67])

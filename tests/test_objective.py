@@ -72,19 +72,23 @@ def test_scaling_changes_the_parameters_and_not_the_loss(rng):
     assert_allclose(losses[0], losses[1], rtol=1e-12)
 
 
+def assert_inverts_the_hessian(rng, curvature, objective, vector):
+    hessian = differences(lambda v: objective.loss_gradient(v)[1], vector)
+    curvature.renew(vector)
+    gradient = rng.standard_normal((objective.n_outputs, objective.n_columns))
+    if objective.n_outputs > 1:  # gradients have no part that is constant over the classes
+        gradient -= gradient.mean(axis=0)
+    step = curvature.solve(objective.pack(gradient))
+    assert_allclose(hessian @ step, objective.pack(gradient), atol=1e-6)
+
+
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_exact_curvature_inverts_the_hessian(rng, n_classes):
     objective = make_objective(rng, n_classes=n_classes)
     size = objective.n_outputs * objective.n_columns
     vector = 0.3 * rng.standard_normal(size)
-    hessian = differences(lambda v: objective.loss_gradient(v)[1], vector)
     curvature = ExactCurvature(objective, objective.blocks.n_rows, rng)
-    curvature.renew(vector)
-    gradient = rng.standard_normal((objective.n_outputs, objective.n_columns))
-    if n_classes > 2:  # gradients have no part that is constant over the classes
-        gradient -= gradient.mean(axis=0)
-    step = curvature.solve(objective.pack(gradient))
-    assert_allclose(hessian @ step, objective.pack(gradient), atol=1e-6)
+    assert_inverts_the_hessian(rng, curvature, objective, vector)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "uint8"])
@@ -96,14 +100,7 @@ def test_dual_curvature_inverts_the_hessian(rng, n_classes, fit_intercept, dtype
     blocks = RowBlocks(X, rng.integers(0, n_classes, 11), weight, n_classes=n_classes)
     objective = SoftmaxObjective(blocks, C=0.1, fit_intercept=fit_intercept)
     vector = 0.1 * rng.standard_normal(objective.n_outputs * objective.n_columns)
-    hessian = differences(lambda v: objective.loss_gradient(v)[1], vector)
-    curvature = DualCurvature(objective)
-    curvature.renew(vector)
-    gradient = rng.standard_normal((objective.n_outputs, objective.n_columns))
-    if n_classes > 2:  # gradients have no part that is constant over the classes
-        gradient -= gradient.mean(axis=0)
-    step = curvature.solve(objective.pack(gradient))
-    assert_allclose(hessian @ step, objective.pack(gradient), atol=1e-6)
+    assert_inverts_the_hessian(rng, DualCurvature(objective), objective, vector)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 4])
