@@ -12,6 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace, is_numpy_namespace
 
+# Entries of a sparse block by which its features are shared out among threads.
+_SPLIT_SAMPLE = 4096
+
 __all__ = [
     "add_at_labels",
     "add_matmul",
@@ -39,7 +42,7 @@ def exp_inplace(array, xp):
 
 
 class _NoCompiledLoops:
-    add_dense = add_sparse = None
+    add_dense = add_sparse = multiply_sparse = None
 
 
 @functools.cache
@@ -129,19 +132,43 @@ def square(block):
     return block.power(2) if sp.issparse(block) else block * block
 
 
-def matmul_transposed(matrix, block):
-    """Return ``matrix @ block.T`` of shape (n_rows of matrix, n_rows of block), C-ordered."""
-    if sp.issparse(block):
+def matmul_transposed(matrix, block, share=None):
+    """Return ``matrix @ block.T`` of shape (n_rows of matrix, n_rows of block), C-ordered.
+
+    ``share`` (see :meth:`RowBlocks.share`) has the products of sparse rows taken in compiled
+    code, on all threads.
+    """
+    if not sp.issparse(block):
+        return matrix @ block.T
+    if share is None:
         return np.ascontiguousarray((block @ matrix.T).T)
-    return matrix @ block.T
+    product = np.empty((matrix.shape[0], block.shape[0]), dtype=matrix.dtype)
+
+    def run(start, stop):
+        compiled_loops().multiply_sparse(block, matrix, product, start, stop)
+
+    share(run, block.shape[0], block.nnz * matrix.shape[0])
+    return product
 
 
-def add_matmul(total, matrix, block):
-    """Add ``matrix @ block`` to ``total`` in place."""
-    if sp.issparse(block):
+def add_matmul(total, matrix, block, share=None):
+    """Add ``matrix @ block`` to ``total`` in place; ``share`` as above."""
+    if not sp.issparse(block):
+        if block.dtype == np.float64:
+            # OpenBLAS is faster by a quarter with the thin factor on this side.
+            total += (block.T @ matrix.T).T
+        else:
+            total += matrix @ block
+    elif share is None:
         total.T[...] += block.T @ np.ascontiguousarray(matrix.T)
-    elif block.dtype == np.float64:
-        # OpenBLAS is faster by a quarter with the thin factor on this side, in float64 only.
-        total += (block.T @ matrix.T).T
     else:
-        total += matrix @ block
+        # Each thread adds to features of its own, so that one total does for all. A sample of
+        # the entries tells how to share the features out.
+        sample = np.sort(block.indices[:: 1 + block.nnz // _SPLIT_SAMPLE])
+
+        def run(start, stop):
+            low = sample[start] if start else 0
+            high = sample[stop] if stop < len(sample) else block.shape[1]
+            compiled_loops().add_sparse(block, matrix, total, low, high)
+
+        share(run, len(sample), block.nnz * matrix.shape[0])

@@ -21,6 +21,8 @@ from . import _backend
 _CACHE_BYTES = 1 << 20
 _MIN_BLOCK_ROWS = 512
 _MAX_BLOCK_ROWS = 16384
+# Logits of a sparse block for which memory is always worth its while (bytes).
+_SPARSE_BYTES = 1 << 20
 # Compiled loops take care of the cache themselves; calling them costs some microseconds.
 _MIN_STORED_ROWS = 8192
 # Sums with fewer multiplications than this are over before a second thread has woken up.
@@ -105,7 +107,8 @@ class RowBlocks:
         if self.is_sparse:
             # A sparse block adds to a whole n_classes x n_features gradient; with as many
             # rows as there are features, its logits take no more memory than that does.
-            return max(self.n_features, _MIN_BLOCK_ROWS)
+            affordable = _SPARSE_BYTES // (8 * self.n_classes)
+            return max(self.n_features, affordable, _MIN_BLOCK_ROWS)
         row_bytes = self.dtype.itemsize * max(self.n_features, self.n_classes)
         return int(np.clip(_CACHE_BYTES // row_bytes, _MIN_BLOCK_ROWS, _MAX_BLOCK_ROWS))
 
@@ -179,8 +182,7 @@ class RowBlocks:
         make_totals : callable
             ``make_totals()`` returns a tuple of arrays of zeros.
         is_compiled : bool, default=False
-            Whether the kernel holds no interpreter lock, converts X itself, and needs no small
-            blocks. (For labels only.)
+            Whether the kernel converts X itself, and needs no small blocks. (For labels only.)
 
         Returns
         -------
@@ -195,7 +197,7 @@ class RowBlocks:
                 kernel(block, totals)
             return totals
 
-        partial = self._map_rows(run, holds_lock=self.is_sparse and not is_compiled)
+        partial = self._map_rows(run, holds_lock=self.is_sparse)
         for totals in partial[1:]:
             for total, part in zip(partial[0], totals, strict=True):
                 total += part
@@ -212,9 +214,11 @@ class RowBlocks:
         self._map_rows(run, holds_lock=self.is_sparse)
 
     def _map_rows(self, run, holds_lock):
-        # SciPy's sparse products hold the interpreter lock: threads only get in the way.
-        work = 0 if holds_lock else self.n_stored * self.n_classes
-        return self.share(run, self.n_rows, work)
+        # SciPy's sparse products hold the interpreter lock: threads only get in the way. (And
+        # compiled ones share each block among the threads.)
+        if holds_lock:
+            return [run(0, self.n_rows)]
+        return self.share(run, self.n_rows, self.n_stored * self.n_classes)
 
     def share(self, run, n_items, work):
         """Share ``n_items`` out among the threads.

@@ -5,7 +5,7 @@ several times in between. These loops take a few rows at a time: convert them, m
 add to the gradient while they are in the first-level cache. NumPy's path in
 :mod:`sklearn_softmax._objective` computes the same and is what holds without Numba.
 
-The loops release the interpreter lock, so sparse rows too are shared among threads.
+Products with sparse rows release the interpreter lock here, so that threads can share them.
 """
 
 import numba
@@ -70,23 +70,20 @@ def add_dense(X, y, weight, label_smoothing, coef, intercept, coef_gradient, int
     return loss
 
 
-def add_sparse(X, y, weight, label_smoothing, coef, intercept, coef_gradient, intercept_gradient):
-    """Do for rows of a CSR matrix what :func:`add_dense` does for those of an array.
+def multiply_sparse(X, coef, logits, start, stop):
+    """Set ``logits[:, start:stop]`` to the products of coefficients with rows of a CSR matrix.
 
-    ``coef`` and ``coef_gradient`` are in Fortran order: the classes of a feature lie together.
+    ``coef`` (n_outputs, n_features) is in Fortran order: what a feature adds lies together.
     """
-    return _add_sparse(
-        X.data,
-        X.indices,
-        X.indptr,
-        y,
-        _NO_WEIGHT if weight is None else weight,
-        label_smoothing,
-        coef.T,
-        _with_reference(intercept),
-        coef_gradient.T,
-        intercept_gradient,
-    )
+    _multiply_sparse(X.data, X.indices, X.indptr, coef.T, logits, start, stop)
+
+
+def add_sparse(X, residuals, gradient, low, high):
+    """Add ``residuals @ X`` to ``gradient[:, low:high]``, for a CSR matrix.
+
+    ``gradient`` is in Fortran order, as the coefficients are.
+    """
+    _add_sparse(X.data, X.indices, X.indptr, residuals, gradient.T, low, high)
 
 
 def _with_reference(intercept):
@@ -270,45 +267,30 @@ def _add_tile(gradient, residuals, rows, c, r):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_REORDERED)
-def _add_sparse(
-    data, indices, indptr, y, weight, smoothing, coef, intercept, coef_gradient, intercept_gradient
-):
-    n_classes = len(intercept)
-    n_outputs = coef_gradient.shape[1]
-    first = n_classes - n_outputs
-    logits = np.empty(n_classes)
-    residual = logits[first:]
-    loss = 0.0
-    for i in range(len(indptr) - 1):
-        begin, end = indptr[i], indptr[i + 1]
-        for c in range(n_classes):
-            logits[c] = intercept[c]
-        for p in range(begin, end):
+def _multiply_sparse(data, indices, indptr, coef, logits, start, stop):
+    n_outputs = coef.shape[1]
+    totals = np.empty(n_outputs, dtype=coef.dtype)
+    for i in range(start, stop):
+        totals[:] = 0
+        for p in range(indptr[i], indptr[i + 1]):
             column, value = coef[indices[p]], data[p]
             for c in range(n_outputs):
-                residual[c] += value * column[c]
-        largest = logits[0]
-        for c in range(n_classes):
-            largest = logits[c] if logits[c] > largest else largest
-        mean = 0.0
-        if smoothing:
-            for c in range(n_classes):
-                mean += (logits[c] - largest) / n_classes
-        target = (1 - smoothing) * (logits[y[i]] - largest) + smoothing * mean
-        total = 0.0
-        for c in range(n_classes):
-            power = _exp(logits[c] - largest)
-            logits[c] = power
-            total += power
-        row_weight = weight[i] if len(weight) else 1.0
-        loss += row_weight * (np.log(total) - target)
-        for c in range(n_classes):
-            logits[c] = row_weight * (logits[c] / total - smoothing / n_classes)
-        logits[y[i]] -= row_weight * (1 - smoothing)
+                totals[c] += value * column[c]
         for c in range(n_outputs):
-            intercept_gradient[c] += residual[c]
-        for p in range(begin, end):
-            column, value = coef_gradient[indices[p]], data[p]
+            logits[c, i] = totals[c]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_REORDERED)
+def _add_sparse(data, indices, indptr, residuals, gradient, low, high):
+    n_outputs = gradient.shape[1]
+    residual = np.empty(n_outputs, dtype=residuals.dtype)
+    for i in range(len(indptr) - 1):
+        for c in range(n_outputs):
+            residual[c] = residuals[c, i]
+        for p in range(indptr[i], indptr[i + 1]):
+            # (The test in one piece, around what follows, takes twice the time.)
+            if indices[p] < low or indices[p] >= high:
+                continue
+            column, value = gradient[indices[p]], data[p]
             for c in range(n_outputs):
                 column[c] += value * residual[c]
-    return loss

@@ -578,11 +578,11 @@ class DiagonalCurvature:
             proba = objective.sample_proba(vector, rows)[-objective.n_outputs :]
             diagonal = (proba * (1 - proba) * weight) @ rows**2 + objective.l2_columns
         floor = np.finfo(float).eps * diagonal.max()
-        self._diagonal = objective.pack(np.maximum(diagonal, floor))
+        self._inverse = objective.pack(1.0 / np.maximum(diagonal, floor))
 
     def solve(self, gradient, free=None):
         """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""
-        step = gradient / self._diagonal
+        step = gradient * self._inverse
         return step if free is None else np.where(free, step, 0.0)
 
 

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from scipy.linalg import lapack
 
-# Parameters whose part of an inner product is taken at once.
-_CHUNK = 1 << 15
+# Parameters of which sums and differences are taken at once. (Memory is what these wait for;
+# threads do not make it faster.)
+_CHUNK = 1 << 16
 # A step must bring this share of the decrease that the slope promises ...
 _DECREASE = 1e-4
 # ... or, where rounding hides the decrease, halve the slope.
@@ -151,7 +152,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
             return
         is_lower = state.loss - found.loss > objective.epsilon * abs(state.loss)
         n_stalled = 0 if is_lower else n_stalled + 1
-        history.append(found.vector - state.vector, found.gradient - gradient)
+        history.append(state.vector, found.vector, gradient, found.gradient)
         gradient = found.gradient
         state = Iterate(found.vector, found.loss, state.n_iter + 1, n_evaluations)
 
@@ -188,20 +189,29 @@ class _History:
         self._n_steps = 0
         self._steps: Any = None
 
-    def append(self, step, difference):
+    def append(self, vector, new_vector, gradient, new_gradient):
         """Remember a step, unless it shows no curvature."""
-        product = float(step @ difference)
-        if product <= _RESOLUTION * float(difference @ difference):
+
+        def pairs():
+            for part in _parts(vector):
+                yield part, new_vector[part] - vector[part], new_gradient[part] - gradient[part]
+
+        product = square = 0.0
+        for _, step, difference in pairs():
+            product += float(step @ difference)
+            square += float(difference @ difference)
+        if product <= _RESOLUTION * square:
             return
         if self._steps is None:
-            self._steps = np.empty((self._size, len(step)), self._dtype)
-            self._differences = np.empty((self._size, len(step)), self._dtype)
+            self._steps = np.empty((self._size, len(vector)), self._dtype)
+            self._differences = np.empty((self._size, len(vector)), self._dtype)
             self._products = np.zeros((self._size, self._size))
         slot = self._n_steps % self._size
-        self._steps[slot], self._differences[slot] = step, difference
         self._n_steps += 1
+        for part, step, difference in pairs():
+            self._steps[slot, part], self._differences[slot, part] = step, difference
         stored = slice(self._n_stored)  # what lies beyond is not yet set
-        self._products[stored, slot] = _dot(self._steps[stored], self._differences[slot])
+        self._products[stored, slot] = self._dot(self._steps, self._differences[slot])
         self._products[slot, slot] = product
 
     @property
@@ -221,23 +231,20 @@ class _History:
             slots, products = self._within(free, slots)
         if not len(slots):
             return curvature.solve(gradient, free)
-        n_stored = self._n_stored
-        steps, differences = self._steps[:n_stored], self._differences[:n_stored]
         diagonal = np.diagonal(products)
 
         # (LAPACK itself: on a small table SciPy's wrapper takes longer than the work.)
-        shares, _ = lapack.dtrtrs(products, _dot(steps, gradient)[slots])
-        result = gradient - _combine(differences, slots, shares, free)
+        shares, _ = lapack.dtrtrs(products, self._dot(self._steps, gradient)[slots])
+        result = self._combine(gradient, self._differences, slots, -shares, free)
         result = curvature.solve(result, free)
         # H0 is right in proportion more than in size: the last step shows the size.
-        last = differences[slots[-1]].astype(gradient.dtype)
+        last = self._differences[slots[-1]].astype(gradient.dtype)
         if free is not None:
             last *= free
-        result *= diagonal[-1] / float(last @ curvature.solve(last, free))
-        remainder = diagonal * shares - _dot(differences, result)[slots]
+        size = diagonal[-1] / float(last @ curvature.solve(last, free))
+        remainder = diagonal * shares - size * self._dot(self._differences, result)[slots]
         remainder, _ = lapack.dtrtrs(products, remainder, trans=1)
-        result += _combine(steps, slots, remainder, free)
-        return result
+        return self._combine(result, self._steps, slots, remainder, free, size)
 
     def _within(self, free, slots):
         """Return the slots of the steps that show curvature within a mask, and their products."""
@@ -247,23 +254,35 @@ class _History:
         kept = np.diagonal(products) > _RESOLUTION * squares
         return slots[kept], products[np.ix_(kept, kept)].astype(float)
 
+    def _dot(self, rows, vector):
+        """Return the inner products of stored rows with a vector."""
+        rows = rows[: self._n_stored]
+        total = np.zeros(len(rows))
+        for part in _parts(vector):  # sums in float32 are kept short, too
+            total += rows[:, part] @ vector[part].astype(rows.dtype, copy=False)
+        return total
 
-def _dot(rows, vector):
-    """Return the inner products of stored rows with a vector."""
-    total = np.zeros(len(rows))
-    # Sums in float32 are kept short, and what is converted stays in cache.
-    for start in range(0, len(vector), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        total += rows[:, part] @ vector[part].astype(rows.dtype, copy=False)
-    return total
+    def _combine(self, vector, rows, slots, weights, free, size=1.0):
+        """Return ``size`` times a vector plus the weighted sum of stored rows, in a new array.
+
+        The rows are taken within the mask ``free`` (None: everywhere).
+        """
+        rows = rows[: self._n_stored]
+        by_slot = np.zeros(len(rows), dtype=rows.dtype)
+        by_slot[slots] = weights
+        result = np.empty_like(vector)
+        for part in _parts(vector):
+            total = by_slot @ rows[:, part]
+            if free is not None:
+                total *= free[part]
+            np.multiply(vector[part], size, out=result[part])
+            result[part] += total
+        return result
 
 
-def _combine(rows, slots, weights, free):
-    """Return the weighted sum of stored rows, within the mask ``free`` (None: everywhere)."""
-    by_slot = np.zeros(len(rows), dtype=rows.dtype)
-    by_slot[slots] = weights
-    total = by_slot @ rows
-    return total if free is None else total * free
+def _parts(vector):
+    """Yield slices short enough that what is computed of them stays in cache."""
+    return (slice(start, start + _CHUNK) for start in range(0, len(vector), _CHUNK))
 
 
 @dataclass

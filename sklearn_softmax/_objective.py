@@ -32,6 +32,8 @@ _COMPILED_PARAMETERS = 100_000
 # Codes of the dtypes of X that they take: booleans, integers, float32 and float64.
 _COMPILED_TYPES = "?bBhHiIlLqQfd"
 
+# Parameters that stay in cache while several things are done to them.
+_CHUNK = 1 << 15
 # Columns of X of which inner products are taken at once.
 _PRODUCT_COLUMNS = 512
 
@@ -176,34 +178,55 @@ class SoftmaxObjective:
         if loop is None:
 
             def add_block(block, totals):
-                self._add_block_loss_gradient(block, *cast, totals)
+                self._add_block_loss_gradient(block, *cast, *totals, self._sparse_share)
 
         else:
 
             def add_block(block, totals):
-                loss, *gradients = totals
-                loss += loop(*block, self.label_smoothing, *cast, *gradients)
+                loss, gradient = totals
+                loss += loop(*block, self.label_smoothing, *cast, *self._split(gradient))
 
         totals = self.blocks.accumulate(add_block, self._make_totals, is_compiled=loop is not None)
-        for total in totals:
-            total /= self.blocks.total_weight
-        loss, coef_gradient, intercept_gradient = totals
-        coef_gradient += self.l2 * coef
-        penalty = 0.5 * self.l2 * _sum_of_squares(coef)
-        return float(loss) + penalty, self._pack_gradient(coef_gradient, intercept_gradient)
+        loss, gradient = totals
+        penalty = self._average_and_penalise(gradient, coef)
+        return float(loss) / self.blocks.total_weight + penalty, self._pack_gradient(gradient)
+
+    def _average_and_penalise(self, gradient, coef):
+        """Divide a sum over rows by their weight, and add the L2 penalty's; return the penalty."""
+        gradient[:, self.n_features :] /= self.blocks.total_weight
+        step = 1 + _CHUNK // self.n_outputs
+
+        def run(start, stop):
+            squares = 0.0
+            for low in range(start, stop, step):
+                columns = slice(low, min(low + step, stop))
+                gradient[:, columns] /= self.blocks.total_weight
+                gradient[:, columns] += self.l2 * coef[:, columns]
+                squares += _sum_of_squares(coef[:, columns])
+            return squares
+
+        return 0.5 * self.l2 * sum(self.blocks.share(run, self.n_features, coef.size))
 
     @functools.cached_property
     def _compiled_loop(self):
         """What adds a block's loss and derivatives in compiled code; None where NumPy does."""
         blocks = self.blocks
-        if blocks.y is None or blocks.y.ndim == 2 or blocks.X.dtype.char not in _COMPILED_TYPES:
+        if blocks.is_sparse or blocks.y is None or blocks.y.ndim == 2:
+            return None
+        if blocks.X.dtype.char not in _COMPILED_TYPES:
             return None
         work = blocks.n_stored * self.n_outputs
-        if blocks.is_sparse:
-            return _backend.compiled_loops().add_sparse if work >= _COMPILED_SPARSE_WORK else None
         if work >= _COMPILED_WORK and self.n_outputs * self.n_features <= _COMPILED_PARAMETERS:
             return _backend.compiled_loops().add_dense
         return None
+
+    @functools.cached_property
+    def _sparse_share(self):
+        """What shares compiled products of sparse rows among threads; None for SciPy's."""
+        blocks = self.blocks
+        if not blocks.is_sparse or blocks.n_stored * self.n_outputs < _COMPILED_SPARSE_WORK:
+            return None
+        return None if _backend.compiled_loops().add_sparse is None else blocks.share
 
     def _cast(self, coef, intercept) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients in the dtype and memory order of the blocks' products."""
@@ -212,18 +235,14 @@ class SoftmaxObjective:
         return coef, intercept.astype(dtype, copy=False)
 
     def _make_totals(self):
-        return (
-            np.zeros(()),
-            np.zeros(self._coef_shape, order=self._order),
-            np.zeros(self.n_outputs),
-        )
+        return np.zeros(()), np.zeros((self.n_outputs, self.n_columns), order=self._order)
 
-    def _add_block_loss_gradient(self, block, coef, intercept, totals):
-        """Add one block's weighted sums of the loss and its derivatives to ``totals``."""
-        total_loss, coef_gradient, intercept_gradient = totals
+    def _add_block_loss_gradient(self, block, coef, intercept, total_loss, gradient, share=None):
+        """Add one block's weighted sums of the loss and its derivatives by (W, b)."""
+        coef_gradient, intercept_gradient = self._split(gradient)
         with np.errstate(over="ignore", invalid="ignore"):  # the solvers judge what comes
             loss, residual = cross_entropy_loss_gradient(
-                linear_logits(block.X, coef, intercept),
+                linear_logits(block.X, coef, intercept, share),
                 block.y,
                 sample_weight=block.weight,
                 label_smoothing=self.label_smoothing,
@@ -233,12 +252,15 @@ class SoftmaxObjective:
             )
             residual = residual[-self.n_outputs :]
             total_loss += loss
-            _backend.add_matmul(coef_gradient, residual, block.X)
+            _backend.add_matmul(coef_gradient, residual, block.X, share)
             intercept_gradient += residual.sum(axis=1)
 
-    def _pack_gradient(self, coef_gradient, intercept_gradient):
-        coef_gradient = self.scaling.gradient(coef_gradient, intercept_gradient)
-        return self.pack(self._join(coef_gradient, intercept_gradient))
+    def _pack_gradient(self, gradient):
+        """Return the derivative by the flat vector for that by (W, b)."""
+        if not self.scaling.is_trivial:
+            coef_gradient, intercept_gradient = self._split(gradient)
+            coef_gradient[...] = self.scaling.gradient(coef_gradient, intercept_gradient)
+        return self.pack(gradient)
 
     def block_loss_gradient(self, vector, block, weight):
         """Return the objective on one block, and the gradient without the penalty's.
@@ -253,14 +275,13 @@ class SoftmaxObjective:
             What to divide the sums over the block by.
         """
         coef, intercept = self.coefficients(vector)
-        totals = self._make_totals()
-        self._add_block_loss_gradient(block, *self._cast(coef, intercept), totals)
-        loss, coef_gradient, intercept_gradient = (total / weight for total in totals)
+        loss, gradient = self._make_totals()
+        self._add_block_loss_gradient(block, *self._cast(coef, intercept), loss, gradient)
+        gradient /= weight
         penalty = 0.5 * self.l2 * _sum_of_squares(coef)
         if self.l1:
             penalty += self.l1 * float(np.abs(coef).sum())
-        gradient = self._pack_gradient(coef_gradient, intercept_gradient)
-        return float(loss) + penalty, gradient
+        return float(loss) / weight + penalty, self._pack_gradient(gradient)
 
     def mean_loss(self, vector, index, weight):
         """Return the mean cross-entropy on the rows at ``index``, without penalty.
@@ -296,16 +317,17 @@ class SoftmaxObjective:
         Over all rows, and for uncentred features: what sparse X needs.
         """
         coef, intercept = self._cast(*self.coefficients(vector))
+        share = self._sparse_share
 
         def make_totals():
             return np.zeros(self._coef_shape, order=self._order), np.zeros(self.n_outputs)
 
         def add_block(block, totals):
-            proba = softmax(linear_logits(block.X, coef, intercept), axis=0)
+            proba = softmax(linear_logits(block.X, coef, intercept, share), axis=0)
             variance = (proba * (1 - proba))[-self.n_outputs :]
             if block.weight is not None:
                 variance *= block.weight
-            _backend.add_matmul(totals[0], variance, _backend.square(block.X))
+            _backend.add_matmul(totals[0], variance, _backend.square(block.X), share)
             totals[1][...] += variance.sum(axis=1)
 
         diagonal, of_intercept = self.blocks.accumulate(add_block, make_totals)
@@ -474,9 +496,12 @@ def _sum_of_squares(matrix):
     return float(np.vdot(flat, flat))
 
 
-def linear_logits(X, coef, intercept):
-    """Return the logits W x + b of a block of rows, (n_classes, n_rows)."""
-    logits = _backend.matmul_transposed(coef, X)
+def linear_logits(X, coef, intercept, share=None):
+    """Return the logits W x + b of a block of rows, (n_classes, n_rows).
+
+    ``share`` as for :func:`sklearn_softmax._backend.matmul_transposed`.
+    """
+    logits = _backend.matmul_transposed(coef, X, share)
     logits += intercept[:, None]
     return _with_reference(logits)
 

@@ -45,6 +45,10 @@ def sparse_with_long_indices(X):
     return X
 
 
+def uses_compiled_code(objective):
+    return objective._compiled_loop is not None or objective._sparse_share is not None
+
+
 def loss_gradients(monkeypatch, X, y, weight, n_classes, **options):
     """Return (loss, gradient) of the compiled loops and of NumPy."""
     results = []
@@ -52,7 +56,7 @@ def loss_gradients(monkeypatch, X, y, weight, n_classes, **options):
         set_threshold(monkeypatch, work)
         with RowBlocks(X, y, weight, n_classes=n_classes) as blocks:
             objective = SoftmaxObjective(blocks, C=1.0, scaling=Scaling.unscaled(), **options)
-            assert (objective._compiled_loop is None) == (work == np.inf)
+            assert uses_compiled_code(objective) == (work == 0)
             size = objective.n_outputs * objective.n_columns
             vector = np.random.default_rng(1).standard_normal(size)
             results.append(objective.loss_gradient(vector))
@@ -132,6 +136,19 @@ def test_what_is_not_finite_shows_in_the_loss(rng, monkeypatch, make, value):
     assert not np.isfinite(loss)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3, 9])
+def test_hessian_diagonal_of_sparse_rows(rng, monkeypatch, n_classes):
+    X, y = sparse(rng.random((101, 19))), rng.integers(0, n_classes, 101)
+    diagonals = []
+    for work in (0, np.inf):
+        set_threshold(monkeypatch, work)
+        with RowBlocks(X, y, n_classes=n_classes) as blocks:
+            objective = SoftmaxObjective(blocks, C=1.0)
+            vector = np.linspace(-1, 1, objective.n_outputs * objective.n_columns)
+            diagonals.append(objective.hessian_diagonal(vector))
+    assert_allclose(diagonals[0], diagonals[1], rtol=1e-12)
+
+
 def test_exp_is_exact_to_the_last_digit():
     x = -np.concatenate([np.linspace(0, 1, 1001), np.geomspace(1e-300, 700, 1001)])
     assert_allclose([_compiled._exp(v) for v in x], np.exp(x), rtol=3e-16)
@@ -160,7 +177,7 @@ def test_numba_may_be_missing(monkeypatch):
     try:
         for make in (as_given, sparse):
             with RowBlocks(make(X), y, n_classes=10) as blocks:
-                assert SoftmaxObjective(blocks, C=1.0)._compiled_loop is None
+                assert not uses_compiled_code(SoftmaxObjective(blocks, C=1.0))
             assert SoftmaxRegressionClassifier().fit(make(X), y).score(X, y) > 0.99
     finally:
         _backend.compiled_loops.cache_clear()
