@@ -20,6 +20,7 @@ __all__ = [
     "add_matmul",
     "array_namespace",
     "as_float",
+    "compact_columns",
     "compiled_loops",
     "exp_inplace",
     "float_dtype",
@@ -120,6 +121,19 @@ def rows(X, start, stop):
 def take_rows(X, index):
     """Return a copy of the rows of X at ``index``."""
     return X[index]
+
+
+def compact_columns(block):
+    """Return the columns of a CSR block that hold anything, and the block of only those."""
+    is_used = np.zeros(block.shape[1], dtype=bool)
+    is_used[block.indices] = True
+    columns = np.flatnonzero(is_used)
+    positions = np.empty(block.shape[1], dtype=block.indices.dtype)
+    positions[columns] = np.arange(len(columns))
+    compact = sp.csr_matrix((block.shape[0], len(columns)), dtype=block.dtype)
+    compact.data, compact.indptr = block.data, block.indptr
+    compact.indices = positions[block.indices]
+    return columns, compact
 
 
 def as_float(block, dtype):

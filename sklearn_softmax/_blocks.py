@@ -112,9 +112,9 @@ class RowBlocks:
         row_bytes = self.dtype.itemsize * max(self.n_features, self.n_classes)
         return int(np.clip(_CACHE_BYTES // row_bytes, _MIN_BLOCK_ROWS, _MAX_BLOCK_ROWS))
 
-    def blocks(self, start=0, stop=None):
-        """Yield the blocks of rows ``start:stop``, in order."""
-        for index in self._slices(start, stop, self.block_rows):
+    def blocks(self, start=0, stop=None, size=None):
+        """Yield the blocks of rows ``start:stop``, in order, of ``size`` rows if given."""
+        for index in self._slices(start, stop, size or self.block_rows):
             yield self._block(_backend.rows(self.X, index.start, index.stop), index)
 
     def _stored_blocks(self, start, stop):
@@ -127,15 +127,31 @@ class RowBlocks:
         stop = self.n_rows if stop is None else stop
         return (slice(low, min(low + size, stop)) for low in range(start, stop, size))
 
-    def batches(self, size, rng=None):
-        """Yield all rows of positive weight, ``size`` at a time.
+    @property
+    def mean_weight(self):
+        """Mean weight of the rows that have one."""
+        return 1.0 if self.weight is None else self.total_weight / np.count_nonzero(self.weight)
+
+    def order(self, rng=None):
+        """Return the positions of the rows of positive weight, as they come or shuffled.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator or None
+            Draws their order; None leaves them as they come.
+        """
+        rows = np.arange(self.n_rows) if self.weight is None else np.flatnonzero(self.weight)
+        return rows if rng is None else rng.permutation(rows)
+
+    def batches(self, size, order):
+        """Yield rows, ``size`` at a time.
 
         Parameters
         ----------
         size : int
             Rows a batch; the last one may have fewer.
-        rng : numpy.random.Generator or None
-            Draws their order; None leaves the rows as they come.
+        order : ndarray of int
+            Their positions, as :meth:`order` gives them.
 
         Yields
         ------
@@ -143,19 +159,15 @@ class RowBlocks:
         weight : float
             The number of rows times the mean weight: what to divide a sum over the batch by.
         """
-        mean_weight, rows = 1.0, None
-        if self.weight is not None:
-            rows = np.flatnonzero(self.weight)
-            mean_weight = self.total_weight / len(rows)
-        if rng is not None:
-            rows = rng.permutation(self.n_rows if rows is None else rows)
-        for start in range(0, self.n_rows if rows is None else len(rows), size):
-            if rows is None:
-                index = slice(start, min(start + size, self.n_rows))
-                batch = self._block(_backend.rows(self.X, index.start, index.stop), index)
+        mean_weight = self.mean_weight
+        for start in range(0, len(order), size):
+            index = order[start : start + size]
+            if index[-1] - index[0] + 1 == len(index) and (np.diff(index) == 1).all():
+                view = slice(index[0], index[-1] + 1)  # need not be copied
+                batch = self._block(_backend.rows(self.X, view.start, view.stop), view)
             else:
-                batch = self.take(rows[start : start + size])
-            yield batch, batch.X.shape[0] * mean_weight
+                batch = self.take(index)
+            yield batch, len(index) * mean_weight
 
     def take(self, index):
         """Return the rows at ``index`` (an integer array) as one block, copied."""

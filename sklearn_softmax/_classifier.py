@@ -79,19 +79,30 @@ class SoftmaxRegressionClassifier(
         Number of threads. None takes as many as BLAS may use, -1 all cores.
     device : {"cpu"} or None, default=None
         Where to compute; None follows X.
-    batch_size : int, default=256
-        Rows of a minibatch.
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="adaptive"
+    batch_size : int or "auto", default="auto"
+        Rows of a minibatch. "auto" is 256, or fewer (32 at least) where that would make fewer
+        than 32 batches an epoch; up to 64 rows are one batch.
+    learning_rate : {"constant", "invscaling", "adaptive", "cosine"}, default="invscaling"
         How the learning rate goes on. "constant" keeps ``learning_rate_init``; "invscaling"
-        divides it by the fourth root of the number of steps; "adaptive" divides it by 5
-        whenever the loss has not fallen by ``tol`` for ``n_iter_no_change`` epochs, and ends
-        when it is a thousandth of what it was.
+        divides it by ``(1 + n_steps / 100) ** (2 / 3)``; "adaptive" divides it by 5 whenever
+        the loss has not fallen by ``tol`` for ``n_iter_no_change`` epochs, and ends when it is
+        a thousandth of what it was; "cosine" lets it fall to 0 along half a cosine, over
+        ``max_iter`` epochs.
     learning_rate_init : float or "auto", default="auto"
         The learning rate. A number is used as it is, on the features as they are. "auto"
-        centres and scales the features (in the space of the parameters), and takes the
-        largest rate that cannot diverge from their curvature.
+        centres and scales the features (in the space of the parameters), undoes their
+        correlations where they are not too many, and takes a rate that batches of this size
+        bear, by the curvature of a first sample.
+    warmup_steps : int, default=0
+        For so many steps the learning rate rises to where it starts.
     momentum : float, default=0.9
         Share of the last step that is added to the next, in [0, 1).
+    nesterovs_momentum : bool, default=False
+        Whether the gradient's own share is added once more, as if one step ahead.
+    average : bool or "auto", default="auto"
+        Whether the model is the average of the iterates, with most of the weight on the later
+        ones (polynomial-decay averaging). "auto" averages if ``learning_rate_init="auto"`` and
+        there is no L1 penalty, whose zeros an average would lose.
     shuffle : bool, default=True
         Whether to draw the rows in another order each epoch.
     early_stopping : bool, default=False
@@ -163,10 +174,13 @@ class SoftmaxRegressionClassifier(
         "verbose": ["verbose"],
         "n_jobs": [None, Integral],
         "device": [None, StrOptions({"cpu"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", "cosine"})],
         "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "warmup_steps": [Interval(Integral, 0, None, closed="left")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
+        "nesterovs_momentum": ["boolean"],
+        "average": ["boolean", StrOptions({"auto"})],
         "shuffle": ["boolean"],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -189,10 +203,13 @@ class SoftmaxRegressionClassifier(
         verbose=0,
         n_jobs=None,
         device=None,
-        batch_size=256,
-        learning_rate="adaptive",
+        batch_size="auto",
+        learning_rate="invscaling",
         learning_rate_init="auto",
+        warmup_steps=0,
         momentum=0.9,
+        nesterovs_momentum=False,
+        average="auto",
         shuffle=True,
         early_stopping=False,
         validation_fraction=0.1,
@@ -214,7 +231,10 @@ class SoftmaxRegressionClassifier(
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
+        self.warmup_steps = warmup_steps
         self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.average = average
         self.shuffle = shuffle
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -319,7 +339,11 @@ class SoftmaxRegressionClassifier(
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        elif self.solver == "sgd" and training.state.loss > training.loss_curve[0]:
+        elif (
+            self.solver == "sgd"
+            and self.learning_rate_init != "auto"
+            and training.state.loss > training.loss_curve[0]
+        ):
             warnings.warn(
                 f"sgd ended with a loss of {training.state.loss:.6g}, which is above that of its "
                 f"first epoch, {training.loss_curve[0]:.6g}: the learning rate is too large. "

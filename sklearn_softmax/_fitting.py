@@ -1,7 +1,7 @@
 """From parameters and checked data to a model: which objective, solver and step sizes."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,17 @@ from ._backend import float_dtype
 from ._blocks import RowBlocks
 from ._curvature import Curvature
 from ._lbfgs import lbfgs
+from ._metric import choose_metric, choose_scaling, stable_rate
 from ._objective import SoftmaxObjective, n_outputs
 from ._scaling import Scaling
+from ._steps import Momentum
 from ._training import Training, train
+
+# "auto" makes batches of so many rows that an epoch has at least so many, within bounds; and
+# of few rows one batch, so that a weight is the same as repeating a row.
+_BATCHES = 32
+_SMALLEST_BATCH, _LARGEST_BATCH = 32, 256
+_FEW_ROWS = 64
 
 
 @dataclass
@@ -36,10 +44,11 @@ class Stream:
 
 @dataclass
 class _Steps:
+    """SGD as far as it has come, without its rows."""
+
     learning_rate_init: Any
-    rate: float
-    velocity: np.ndarray
-    n_steps: int
+    state: _sgd.Epoch
+    schedule: _sgd.Schedule
     scaling: Scaling
     rng: np.random.Generator
 
@@ -102,14 +111,13 @@ def fit_all(estimator, data, start, observer=None):
                 Curvature(objective),
                 objective.parameters(*start),
                 tol=estimator.tol,
-                l1_weights=objective.penalty_weights[0] if estimator.l1_ratio else None,
+                l1_weights=objective.l1_weights if estimator.l1_ratio else None,
             )
         else:
             rng = _generator(estimator)
-            objective = _objective(estimator, blocks, scaling=_sgd_scaling(estimator))
-            schedule = _schedule(estimator, _sgd_rate(estimator, objective, rng))
-            vector = objective.parameters(*start)
-            first = _sgd.Epoch(vector, np.zeros_like(vector), schedule.learning_rate_init)
+            objective = _objective(estimator, blocks, scaling=_sgd_scaling(estimator, blocks))
+            schedule = _schedule(estimator, objective, rng)
+            first = _first_epoch(estimator, schedule, objective.parameters(*start))
             iterates = _sgd.sgd(objective, first, schedule, rng)
         if observer is not None:
             observer.watch(lambda vector: _model(objective, vector, data))
@@ -123,7 +131,8 @@ def fit_all(estimator, data, start, observer=None):
         )
     stream = Stream(data.total_weight)
     if estimator.solver == "sgd":
-        stream.steps = _steps(estimator, objective, training.state, rng)
+        state = training.state.restored(training.vector)
+        stream.steps = _Steps(estimator.learning_rate_init, state, schedule, objective.scaling, rng)
     return Fitted(_model(objective, training.vector, data), training, stream)
 
 
@@ -134,21 +143,22 @@ def fit_chunk(estimator, data, start, stream=None):
     """
     weight_seen = data.total_weight + (0.0 if stream is None else stream.weight_seen)
     steps = None if stream is None else stream.steps
-    rng = _generator(estimator) if steps is None else copy.deepcopy(steps.rng)
     if steps is not None and steps.learning_rate_init != estimator.learning_rate_init:
         steps = None  # the parameter has been changed: start anew with it
+    rng = _generator(estimator) if steps is None else copy.deepcopy(steps.rng)
     with _row_blocks(estimator, data) as blocks:
-        scaling = _sgd_scaling(estimator) if steps is None else steps.scaling
+        scaling = _sgd_scaling(estimator, blocks) if steps is None else steps.scaling
         objective = _objective(estimator, blocks, scaling=scaling, penalty_weight=weight_seen)
-        rate = _sgd_rate(estimator, objective, rng) if steps is None else steps.rate
-        vector = objective.parameters(*start)
-        state = _sgd.Epoch(vector, np.zeros_like(vector), rate)
-        if steps is not None:
-            state.velocity, state.n_steps = steps.velocity, steps.n_steps
-        state = _sgd.run_epoch(objective, state, _schedule(estimator, rate), rng)
+        if steps is None:
+            schedule = _schedule(estimator, objective, rng)
+            state = _first_epoch(estimator, schedule, objective.parameters(*start))
+        else:
+            schedule = replace(steps.schedule, **_given(estimator))
+            state = steps.state
+        state = _sgd.run_epoch(objective, state, schedule, rng)
     training = Training(state, state.vector, [state.loss])
-    stream = Stream(weight_seen, _steps(estimator, objective, state, rng))
-    return Fitted(_model(objective, state.vector, data), training, stream)
+    steps = _Steps(estimator.learning_rate_init, state, schedule, scaling, rng)
+    return Fitted(_model(objective, state.vector, data), training, Stream(weight_seen, steps))
 
 
 def _row_blocks(estimator, data):
@@ -205,35 +215,53 @@ def _generator(estimator):
     return np.random.default_rng(seed)
 
 
-def _sgd_scaling(estimator):
-    # A learning rate given as a number is meant for the features as they are.
-    return None if estimator.learning_rate_init == "auto" else Scaling.unscaled()
+def _sgd_scaling(estimator, blocks):
+    if estimator.learning_rate_init != "auto":
+        # A learning rate given as a number is meant for the features as they are.
+        return Scaling.unscaled()
+    return choose_scaling(blocks, center=estimator.fit_intercept)
 
 
-def _sgd_rate(estimator, objective, rng):
-    if estimator.learning_rate_init == "auto":
-        return _sgd.stable_rate(objective, estimator.batch_size, rng)
-    return estimator.learning_rate_init
-
-
-def _schedule(estimator, learning_rate_init):
+def _schedule(estimator, objective, rng):
+    """Return the schedule, with a learning rate for what is left at "auto"."""
+    blocks = objective.blocks
+    order = blocks.order(rng if estimator.shuffle else None)
+    is_auto = estimator.learning_rate_init == "auto"
+    batch_size = estimator.batch_size
+    if batch_size == "auto":
+        batch_size = min(max(len(order) // _BATCHES, _SMALLEST_BATCH), _LARGEST_BATCH)
+        batch_size = _FEW_ROWS if len(order) <= _FEW_ROWS else batch_size
+    metric = choose_metric(objective, order) if is_auto else None
+    rate = estimator.learning_rate_init
+    if is_auto:
+        rate = stable_rate(objective, metric, order, batch_size, estimator.momentum)
     return _sgd.Schedule(
-        learning_rate=estimator.learning_rate,
-        learning_rate_init=learning_rate_init,
-        momentum=estimator.momentum,
-        batch_size=estimator.batch_size,
-        tol=estimator.tol,
-        n_iter_no_change=estimator.n_iter_no_change,
-        shuffle=estimator.shuffle,
+        **{"batch_size": batch_size, **_given(estimator)},
+        learning_rate_init=rate,
+        n_steps=estimator.max_iter * -(-len(order) // batch_size),
+        metric=metric,
+        may_retreat=is_auto,
     )
 
 
-def _steps(estimator, objective, state, rng):
-    return _Steps(
-        estimator.learning_rate_init,
-        state.rate,
-        state.velocity,
-        state.n_steps,
-        objective.scaling,
-        rng,
-    )
+def _given(estimator):
+    """Return what the estimator's parameters say of a schedule by themselves."""
+    given = {
+        "learning_rate": estimator.learning_rate,
+        "momentum": Momentum(estimator.momentum, estimator.nesterovs_momentum),
+        "tol": estimator.tol,
+        "n_iter_no_change": estimator.n_iter_no_change,
+        "shuffle": estimator.shuffle,
+        "warmup_steps": estimator.warmup_steps,
+    }
+    if estimator.batch_size != "auto":
+        given["batch_size"] = estimator.batch_size
+    return given
+
+
+def _first_epoch(estimator, schedule, vector):
+    average = estimator.average
+    if average == "auto":
+        # An average of iterates with zeros in other places has few.
+        average = estimator.learning_rate_init == "auto" and not estimator.l1_ratio
+    return _sgd.Epoch.start(vector, schedule.learning_rate_init, is_averaged=average)

@@ -133,23 +133,26 @@ class SoftmaxObjective:
     def _split(self, matrix):
         if self.fit_intercept:
             return matrix[:, :-1], matrix[:, -1]
-        return matrix, np.zeros(self.n_outputs)
+        return matrix, np.zeros(len(matrix))
 
     @functools.cached_property
-    def penalty_weights(self):
-        """Weights of the parameters' absolute values and half squares, as flat vectors."""
+    def penalty_columns(self):
+        """Weights of absolute values and of half squares of each column's parameters."""
+        weights = np.zeros((2, self.n_columns))
+        weights[0, : self.n_features] = self.l1 / self.scaling.scale
+        weights[1, : self.n_features] = self.l2 / self.scaling.scale**2
+        return weights[0], weights[1]
 
-        def spread(weight):
-            weights = np.broadcast_to(weight, self._coef_shape)
-            return self.pack(self._join(weights, np.zeros(self.n_outputs)))
+    @property
+    def l1_weights(self):
+        """Weights of the absolute values, as a flat vector."""
+        shape = (self.n_outputs, self.n_columns)
+        return self.pack(np.broadcast_to(self.penalty_columns[0], shape))
 
-        scale = self.scaling.scale
-        return spread(self.l1 / scale), spread(self.l2 / scale**2)
-
-    @functools.cached_property
+    @property
     def l2_columns(self):
         """Weight of half the square of the parameters of each column, (n_columns,)."""
-        return self.unpack(self.penalty_weights[1])[0].copy()
+        return self.penalty_columns[1]
 
     @property
     def _coef_shape(self):
@@ -178,7 +181,8 @@ class SoftmaxObjective:
         if loop is None:
 
             def add_block(block, totals):
-                self._add_block_loss_gradient(block, *cast, *totals, self._sparse_share)
+                loss, gradient = totals
+                self._add_block_loss_gradient(block, *cast, loss, gradient, self._sparse_share)
 
         else:
 
@@ -189,7 +193,8 @@ class SoftmaxObjective:
         totals = self.blocks.accumulate(add_block, self._make_totals, is_compiled=loop is not None)
         loss, gradient = totals
         penalty = self._average_and_penalise(gradient, coef)
-        return float(loss) / self.blocks.total_weight + penalty, self._pack_gradient(gradient)
+        self._scale_gradient(gradient, self.scaling)
+        return float(loss) / self.blocks.total_weight + penalty, self.pack(gradient)
 
     def _average_and_penalise(self, gradient, coef):
         """Divide a sum over rows by their weight, and add the L2 penalty's; return the penalty."""
@@ -255,33 +260,54 @@ class SoftmaxObjective:
             _backend.add_matmul(coef_gradient, residual, block.X, share)
             intercept_gradient += residual.sum(axis=1)
 
-    def _pack_gradient(self, gradient):
-        """Return the derivative by the flat vector for that by (W, b)."""
-        if not self.scaling.is_trivial:
+    def _scale_gradient(self, gradient, scaling):
+        """Turn the derivative by (W, b), in place, into that by scaled parameters."""
+        if not scaling.is_trivial:
             coef_gradient, intercept_gradient = self._split(gradient)
-            coef_gradient[...] = self.scaling.gradient(coef_gradient, intercept_gradient)
-        return self.pack(gradient)
+            coef_gradient[...] = scaling.gradient(coef_gradient, intercept_gradient)
 
-    def block_loss_gradient(self, vector, block, weight):
-        """Return the objective on one block, and the gradient without the penalty's.
+    def block_loss_gradient(self, matrix, block, weight, columns=None):
+        """Return the cross-entropy on one block and its gradient, without the penalty.
 
         Parameters
         ----------
-        vector : ndarray
+        matrix : ndarray of shape (n_outputs, n_columns)
             Parameters in the scaled space.
         block : Block
             Some rows.
         weight : float
             What to divide the sums over the block by.
+        columns : ndarray of int or None
+            Where the block is compact (see :meth:`compact`): the columns of all those
+            parameters that ``matrix`` holds.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray
+            The derivative by ``matrix``.
         """
-        coef, intercept = self.coefficients(vector)
-        loss, gradient = self._make_totals()
-        self._add_block_loss_gradient(block, *self._cast(coef, intercept), loss, gradient)
+        scaling = self.scaling
+        if columns is not None:
+            scaling = scaling.of_columns(columns[: block.X.shape[1]])
+        coef, intercept = self._cast(*scaling.to_raw(*self._split(matrix)))
+        loss, gradient = np.zeros(()), np.zeros(matrix.shape, order=self._order)
+        self._add_block_loss_gradient(block, coef, intercept, loss, gradient)
         gradient /= weight
-        penalty = 0.5 * self.l2 * _sum_of_squares(coef)
-        if self.l1:
-            penalty += self.l1 * float(np.abs(coef).sum())
-        return float(loss) / weight + penalty, self._pack_gradient(gradient)
+        self._scale_gradient(gradient, scaling)
+        return float(loss) / weight, gradient
+
+    def compact(self, block):
+        """Return the columns of parameters that a sparse block needs, and it with no others."""
+        columns, X = _backend.compact_columns(block.X)
+        if self.fit_intercept:
+            columns = np.append(columns, self.n_features)
+        return columns, block._replace(X=X)
+
+    def penalty(self, matrix):
+        """Return the penalty of an (n_outputs, n_columns) matrix of parameters."""
+        l1, l2 = self.penalty_columns
+        return float(np.sum(np.abs(matrix) @ l1) + 0.5 * np.sum(matrix**2 @ l2))
 
     def mean_loss(self, vector, index, weight):
         """Return the mean cross-entropy on the rows at ``index``, without penalty.
@@ -406,19 +432,6 @@ class SoftmaxObjective:
         if self.fit_intercept:
             rows[:, -1] = 1.0
         return rows
-
-    def inner_products(self, block):
-        """Return the weighted inner products of a block's scaled rows, (n_rows, n_rows)."""
-        if self.blocks.is_sparse:
-            X = block.X.astype(np.float64)
-            products = (X @ X.T).toarray() / self.scaling.scale**2 + self.fit_intercept
-        else:
-            rows = self.scaled_rows(block)
-            products = rows @ rows.T
-        if block.weight is not None:
-            root = np.sqrt(block.weight)
-            products *= root * root[:, None]
-        return products
 
     # All rows, for curvature where they are few ---------------------------------------
 

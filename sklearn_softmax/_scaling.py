@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# Sparse rows whose values are counted at once: little memory beside them.
+_COUNTED_ROWS = 4096
+
 
 class Scaling:
     r"""Features centred and scaled in parameter space; X itself is never touched.
@@ -63,11 +66,30 @@ class Scaling:
                 "Scale it, or pass it as float64."
             )
         if not center:
-            return cls(np.zeros(n_features), _or_one(np.sqrt(second_moment), 0.0))
+            return cls(np.zeros(n_features), _or_typical(np.sqrt(second_moment), 0.0))
         scale = np.sqrt(np.maximum(second_moment - first_moment**2, 0.0))
         mean = origin + first_moment
         # A constant column may show a standard deviation of rounding errors.
-        return cls(mean, _or_one(scale, 10 * np.finfo(blocks.dtype).eps * np.abs(mean)))
+        return cls(mean, _or_typical(scale, 10 * np.finfo(blocks.dtype).eps * np.abs(mean)))
+
+    @classmethod
+    def of_stored(cls, blocks):
+        """Take the root mean square of each feature's non-zero values from sparse rows."""
+        squares, counts = np.zeros(blocks.n_features), np.zeros(blocks.n_features)
+        for block in blocks.blocks(size=_COUNTED_ROWS):
+            for total, values in ((counts, block.X.data != 0), (squares, block.X.data**2.0)):
+                if block.weight is not None:
+                    values = values * np.repeat(block.weight, np.diff(block.X.indptr))
+                total += np.bincount(block.X.indices, values, blocks.n_features)
+        counts[counts == 0] = 1.0
+        scale = _or_typical(np.sqrt(squares / counts), 0.0)
+        return cls(np.zeros(blocks.n_features), scale)
+
+    def of_columns(self, columns):
+        """Return the scaling of some features."""
+        if self.is_trivial:
+            return self
+        return Scaling(self.center[columns], self.scale[columns])
 
     def to_raw(self, coef, intercept):
         """Return (W, b) for (V, b')."""
@@ -89,5 +111,7 @@ class Scaling:
         return (coef_gradient - np.outer(intercept_gradient, self.center)) / self.scale
 
 
-def _or_one(scale, floor):
-    return np.where(scale > floor, scale, 1.0)
+def _or_typical(scale, floor):
+    """Replace scales that are not above a floor: in rows still to come they may be."""
+    is_known = scale > floor
+    return np.where(is_known, scale, np.median(scale[is_known]) if is_known.any() else 1.0)

@@ -1,48 +1,60 @@
-r"""Minibatch stochastic gradient descent, with momentum and proximal steps for the penalty.
+"""Minibatch stochastic gradient descent: learning rates, epochs, and when to end.
 
-Each step takes the gradient of a batch of rows, which estimates that of the objective:
-
-.. math::
-    v \leftarrow \mu v + g, \qquad
-    w \leftarrow \operatorname{prox}_{\tau P}(w - \eta v), \qquad
-    \operatorname{prox}_{\tau P}(u) = \frac{\operatorname{sign}(u)
-        \max(|u| - \tau \lambda_1, 0)}{1 + \tau \lambda_2} .
-
-The penalty P enters by its proximal operator: it makes coefficients exactly zero, and no
-penalty is too strong for the learning rate, whatever the scale of a feature. In the long run
-v is :math:`g / (1 - \mu)`, so the penalty's step is :math:`\tau = \eta / (1 - \mu)`.
-
-Like L-BFGS it is a generator, with one state an epoch.
+Like L-BFGS it is a generator, with one state an epoch. What a step does is in
+:mod:`sklearn_softmax._steps`, the scales it is taken in in :mod:`sklearn_softmax._metric`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ._progress import Progress
+from ._steps import DenseSteps, Momentum, SparseSteps
 
 # "adaptive" divides the learning rate by this ...
 _ADAPTIVE_FACTOR = 5.0
 # ... until it is this small relative to where it started.
 _ADAPTIVE_END = 1e-3
-# "invscaling" divides it by this power of the number of steps.
-_POWER_T = 0.25
-# diag(p) - pp' is never above half the identity (Boehning 1992).
-_SOFTMAX_CURVATURE = 0.5
-_RATE_SAMPLES = 4
+# "invscaling" divides it by (1 + steps / 100) to this power.
+_SCALING_STEPS = 100
+_SCALING_POWER = 2 / 3
+# With learning_rate_init="auto", an epoch whose mean loss exceeds so many times that of its
+# first batch is taken back, and tried again with a learning rate divided by as much.
+_EXPLOSION = 4.0
+_MAX_RETREATS = 10
 
 
 @dataclass
 class Schedule:
-    """How the learning rate goes on: the parameters of the same names of the estimator."""
+    """How steps are taken: the estimator's parameters, and what "auto" stands for.
+
+    ``n_steps`` is the number of all steps there will be, which "cosine" needs to know;
+    ``metric`` is None for the parameters' own scales. With ``may_retreat`` a learning rate that
+    turns out too large is lowered; otherwise it is an error.
+    """
 
     learning_rate: str
     learning_rate_init: float
-    momentum: float
+    momentum: Momentum
     batch_size: int
-    tol: float
-    n_iter_no_change: int
-    shuffle: bool
+    tol: float = 0.0
+    n_iter_no_change: int = 5
+    shuffle: bool = True
+    warmup_steps: int = 0
+    n_steps: float = np.inf
+    metric: Any = None
+    may_retreat: bool = False
+
+    def rate(self, base, n_steps):
+        """Return the learning rate after ``n_steps`` steps, given the epoch's base rate."""
+        if n_steps < self.warmup_steps:
+            base *= (n_steps + 1) / (self.warmup_steps + 1)
+        if self.learning_rate == "invscaling":
+            base /= (1 + n_steps / _SCALING_STEPS) ** _SCALING_POWER
+        elif self.learning_rate == "cosine":
+            base *= 0.5 * (1 + np.cos(np.pi * min(n_steps / self.n_steps, 1.0)))
+        return base
 
 
 @dataclass
@@ -51,14 +63,14 @@ class Epoch:
 
     Attributes
     ----------
-    vector : ndarray
-        The parameters.
-    velocity : ndarray
-        The momentum's running sum of gradients.
+    iterate, velocity : ndarray
+        The parameters that steps are taken from, and the momentum's sum of gradients.
+    average : ndarray or None
+        The average of the iterates, if there is one.
     rate : float
-        The learning rate, before "invscaling".
+        The learning rate, before what the schedule makes of it.
     loss : float
-        Mean objective of the epoch's batches, each before its step.
+        Mean loss of the epoch's batches, each before its step, and the penalty at its start.
     n_iter : int
         Epochs so far.
     n_steps : int
@@ -66,13 +78,33 @@ class Epoch:
     status : {"running", "converged"}
     """
 
-    vector: np.ndarray
+    iterate: np.ndarray
     velocity: np.ndarray
+    average: np.ndarray | None
     rate: float
     loss: float = np.inf
     n_iter: int = 0
     n_steps: int = 0
     status: str = "running"
+
+    @classmethod
+    def start(cls, vector, rate, *, is_averaged):
+        """Return the state before the first step."""
+        return cls(vector, np.zeros_like(vector), vector.copy() if is_averaged else None, rate)
+
+    @property
+    def vector(self):
+        """The parameters of the model."""
+        return self.iterate if self.average is None else self.average
+
+    def restored(self, vector):
+        """Return this state with another model, to go on from."""
+        which = "iterate" if self.average is None else "average"
+        return replace(self, status="running", **{which: vector})
+
+
+class _DivergenceError(ValueError):
+    pass
 
 
 def sgd(objective, state, schedule, rng):
@@ -80,10 +112,8 @@ def sgd(objective, state, schedule, rng):
 
     Parameters
     ----------
-    objective : object
-        ``objective.blocks.batches(size, rng)`` yields batches of rows with the weight to
-        divide by; ``objective.block_loss_gradient(vector, batch, weight)`` evaluates them; and
-        ``objective.penalty_weights`` are those of absolute values and of half the squares.
+    objective : SoftmaxObjective
+        Loss, gradient and penalty of batches of its blocks.
     state : Epoch
         Where to start. Not changed.
     schedule : Schedule
@@ -99,74 +129,84 @@ def sgd(objective, state, schedule, rng):
     """
     yield state
     progress = Progress(schedule.tol, schedule.n_iter_no_change)
+    best_average = np.inf
     smallest_rate = _ADAPTIVE_END * schedule.learning_rate_init
     while state.status == "running":
         state = run_epoch(objective, state, schedule, rng)
-        if progress.has_stalled(state.loss):
+        if schedule.learning_rate == "cosine":
+            # Midway the loss may rest; it falls when the rate does.
+            if state.n_steps >= schedule.n_steps:
+                state.status = "converged"
+        elif progress.has_stalled(state.loss):
             if schedule.learning_rate == "adaptive" and state.rate > smallest_rate:
                 state.rate /= _ADAPTIVE_FACTOR
+                progress.forgive()
+            elif (loss := _average_loss(objective, state)) < best_average - schedule.tol:
+                best_average = loss
                 progress.forgive()
             else:
                 state.status = "converged"
         yield state
 
 
+def _average_loss(objective, state):
+    """Return the objective at the average; inf where there is none.
+
+    It falls on where the loss of the iterates, which goes up and down, has stalled.
+    """
+    return np.inf if state.average is None else objective.loss_gradient(state.average)[0]
+
+
 def run_epoch(objective, state, schedule, rng):
     """Return the state after one pass over the rows; parameters as for :func:`sgd`."""
-    vector, velocity = state.vector.copy(), state.velocity.copy()
+    order = objective.blocks.order(rng if schedule.shuffle else None)
+    for _ in range(_MAX_RETREATS if schedule.may_retreat else 0):
+        try:
+            return _pass_over(objective, state, schedule, order)
+        except _DivergenceError:
+            state = replace(state, rate=state.rate / _EXPLOSION)
+    return _pass_over(objective, state, schedule, order)
+
+
+def _pass_over(objective, state, schedule, order):
+    """Return the state after one pass over the rows at ``order``."""
+    iterate, velocity = state.iterate.copy(), state.velocity.copy()
+    average = None if state.average is None else state.average.copy()
+    steps_class = SparseSteps if objective.blocks.is_sparse else DenseSteps
+    steps: Any = steps_class(
+        objective,
+        objective.unpack(iterate),
+        objective.unpack(velocity),
+        None if average is None else objective.unpack(average),
+        schedule.momentum,
+        schedule.metric,
+    )
     n_steps, losses = state.n_steps, []
-    l1_weights, l2_weights = objective.penalty_weights
-    batches = objective.blocks.batches(schedule.batch_size, rng if schedule.shuffle else None)
     with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite raises
-        for batch, weight in batches:
-            loss, gradient = objective.block_loss_gradient(vector, batch, weight)
-            if not np.isfinite(loss):
-                raise ValueError(_divergence_message(state.rate, schedule))
-            rate = state.rate
-            if schedule.learning_rate == "invscaling":
-                rate /= (1 + n_steps) ** _POWER_T
-            velocity *= schedule.momentum
-            velocity += gradient
-            vector -= rate * velocity
-            reach = rate / (1.0 - schedule.momentum)
-            vector = proximal_point(vector, reach * l1_weights, reach * l2_weights)
-            losses.append(loss)
+        for batch, weight in objective.blocks.batches(schedule.batch_size, order):
+            rate = schedule.rate(state.rate, n_steps)
             n_steps += 1
-    if not np.isfinite(vector).all():
-        raise ValueError(_divergence_message(state.rate, schedule))
-    return Epoch(vector, velocity, state.rate, float(np.mean(losses)), state.n_iter + 1, n_steps)
-
-
-def proximal_point(vector, l1_weights, l2_weights):
-    """Return what a penalty of absolute values and half squares leaves of a vector."""
-    if l1_weights.any():
-        vector = np.sign(vector) * np.maximum(np.abs(vector) - l1_weights, 0.0)
-    return vector / (1.0 + l2_weights)
-
-
-def stable_rate(objective, batch_size, rng):
-    r"""Return a learning rate at which no batch can make the loss blow up.
-
-    The Hessian on a batch is at most :math:`L = \tfrac12 \lambda_{\max}(Z^\top Z / m)` for its
-    m scaled rows Z [1]_. The rate is :math:`1 / L` for the largest L of a few batches, half
-    of what gradient descent bears; with momentum :math:`\mu` it bears :math:`1 + \mu` times
-    that.
-
-    References
-    ----------
-    .. [1] D. Böhning, "Multinomial logistic regression algorithm", Annals of the Institute of
-       Statistical Mathematics 44 (1992).
-    """
-    largest = 0.0
-    for _ in range(_RATE_SAMPLES):
-        batch, weight = next(objective.blocks.batches(batch_size, rng))
-        products = objective.inner_products(batch)
-        largest = max(largest, np.linalg.eigvalsh(products)[-1] / weight)
-    return 1.0 / (_SOFTMAX_CURVATURE * max(largest, np.finfo(float).tiny))
+            losses.append(steps.step(batch, weight, rate, n_steps))
+            if not np.isfinite(losses[-1]):
+                raise _DivergenceError(_divergence_message(state.rate, schedule))
+    steps.finish()
+    loss = float(np.mean(losses))
+    has_exploded = schedule.may_retreat and loss > _EXPLOSION * max(losses[0], np.log(2))
+    if has_exploded or not np.isfinite(iterate).all():
+        raise _DivergenceError(_divergence_message(state.rate, schedule))
+    return replace(
+        state,
+        iterate=iterate,
+        velocity=velocity,
+        average=average,
+        loss=loss + objective.penalty(objective.unpack(state.iterate)),
+        n_iter=state.n_iter + 1,
+        n_steps=n_steps,
+    )
 
 
 def _divergence_message(rate, schedule):
-    what = "learning_rate_init or momentum" if schedule.momentum else "learning_rate_init"
+    what = "learning_rate_init or momentum" if schedule.momentum.decay else "learning_rate_init"
     return (
         f"The loss is no longer finite: SGD has diverged at a learning rate of {rate:.3g}. "
         f"Lower {what}, or leave learning_rate_init at 'auto', which scales the features."

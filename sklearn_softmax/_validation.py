@@ -92,6 +92,11 @@ def refuse_for_streams(estimator):
         raise ValueError(
             "partial_fit does not support early_stopping=True: it has no rows to set aside."
         )
+    if estimator.learning_rate == "cosine":
+        raise ValueError(
+            "partial_fit does not support learning_rate='cosine', which falls to 0 at the end: a "
+            "stream has none. Use 'invscaling'."
+        )
     if estimator.class_weight == "balanced":
         raise ValueError(
             "partial_fit does not support class_weight='balanced', which needs the shares of the "

@@ -24,6 +24,8 @@ LAYERS = [
     "_lbfgs",
     "_sgd",
     "_progress",
+    "_steps",
+    "_metric",
     "_curvature",
     "_objective",
     "_scaling",
@@ -55,9 +57,9 @@ def test_every_module_has_a_layer():
     assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} == set(LAYERS)
 
 
-@pytest.mark.parametrize("solver", ["_lbfgs", "_sgd"])
+@pytest.mark.parametrize("solver", ["_lbfgs", "_sgd", "_steps"])
 def test_solvers_know_nothing_of_the_model(solver):
-    assert imported_modules(PACKAGE / f"{solver}.py") <= {"_progress"}
+    assert imported_modules(PACKAGE / f"{solver}.py") <= {"_progress", "_steps"}
 
 
 def test_only_some_modules_know_scikit_learn():

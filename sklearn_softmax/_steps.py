@@ -1,0 +1,197 @@
+r"""One step of minibatch SGD: momentum, penalty and average of the iterates.
+
+A step takes the gradient g of a batch of rows, which estimates that of the loss:
+
+.. math::
+    v \leftarrow \mu v + g, \qquad
+    w \leftarrow \operatorname{prox}_{\tau P}(w - \eta v), \qquad
+    \operatorname{prox}_{\tau P}(u) = \frac{\operatorname{sign}(u)
+        \max(|u| - \tau \lambda_1, 0)}{1 + \tau \lambda_2} .
+
+The penalty P enters by its proximal operator: it makes coefficients exactly zero, and no
+penalty is too strong for the learning rate, whatever the scale of a feature. In the long run
+v is :math:`g / (1 - \mu)`, so the penalty's step is :math:`\tau = \eta / (1 - \mu)`. In a
+metric M that is not diagonal (:mod:`sklearn_softmax._metric`) the operator has no closed form;
+there g includes the gradient of an L2 penalty, and the step is :math:`\eta v M`.
+
+The average gives iterate t the weight t**8: it forgets the start, and needs no end [1]_.
+
+Parameters are matrices, (n_outputs, n_columns) as the objective unpacks them.
+
+References
+----------
+.. [1] O. Shamir, T. Zhang, "Stochastic gradient descent for non-smooth optimization:
+   convergence results and optimal averaging schemes", ICML (2013): polynomial-decay averaging.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_AVERAGE_POWER = 8
+
+
+@dataclass
+class Momentum:
+    """How gradients add up: ``decay`` is the share of the last step in the next."""
+
+    decay: float
+    is_nesterov: bool = False
+
+    def advance(self, velocity, gradient):
+        """Update the velocity in place; return the direction of the step."""
+        if not self.decay:
+            return gradient
+        velocity *= self.decay
+        velocity += gradient
+        return gradient + self.decay * velocity if self.is_nesterov else velocity
+
+    @property
+    def reach(self):
+        """How many times its size a constant gradient's step becomes in the long run."""
+        return 1.0 / (1.0 - self.decay)
+
+
+def average_share(n_steps):
+    """Return the share of the iterate after ``n_steps`` steps in the average of all."""
+    return (_AVERAGE_POWER + 1) / (n_steps + _AVERAGE_POWER)
+
+
+def proximal_point(matrix, l1, l2):
+    """Return what a penalty of ``l1`` times absolute values and ``l2`` half squares leaves."""
+    if np.any(l1):
+        matrix = np.sign(matrix) * np.maximum(np.abs(matrix) - l1, 0.0)
+    return matrix / (1.0 + l2) if np.any(l2) else matrix
+
+
+class DenseSteps:
+    """Steps of all parameters.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+        Gives loss and gradient of a batch, and the weights of the penalty.
+    matrix, velocity : ndarray of shape (n_outputs, n_columns)
+        Changed in place.
+    average : ndarray of shape (n_outputs, n_columns) or None
+        Changed in place; None for no average.
+    momentum : Momentum
+    metric : ndarray of shape (n_columns, n_columns) or None
+        None for the parameters' own.
+    """
+
+    def __init__(self, objective, matrix, velocity, average, momentum, metric):
+        self._objective = objective
+        self._matrix = matrix
+        self._velocity = velocity
+        self._average = average
+        self._momentum = momentum
+        self._metric = metric
+        self._l1, self._l2 = objective.penalty_columns
+
+    def step(self, batch, weight, rate, n_steps):
+        """Take the step of a batch, the ``n_steps``-th; return the batch's mean loss."""
+        matrix = self._matrix
+        loss, gradient = self._objective.block_loss_gradient(matrix, batch, weight)
+        if self._metric is None:
+            matrix -= rate * self._momentum.advance(self._velocity, gradient)
+            reach = rate * self._momentum.reach
+            matrix[...] = proximal_point(matrix, reach * self._l1, reach * self._l2)
+        else:
+            gradient += self._l2 * matrix
+            direction = self._momentum.advance(self._velocity, gradient)
+            matrix -= rate * (direction @ self._metric)
+        if self._average is not None:
+            self._average += average_share(n_steps) * (matrix - self._average)
+        return loss
+
+    def finish(self):
+        """Bring everything up to date at the end of an epoch."""
+
+
+class SparseSteps:
+    r"""Steps of the features that occur in a batch; the others are seen to when they occur.
+
+    A step costs what its non-zeros do, whatever the number of features. What it owes to the
+    others is settled later, all at once: k proximal steps of sizes :math:`\tau_i` take u to
+
+    .. math::
+        \frac{\operatorname{sign}(u) \max(|u| - B, 0)}{A}, \qquad
+        A = \prod_i (1 + \tau_i \lambda_2), \quad
+        B = \sum_i \tau_i \lambda_1 \prod_{j < i} (1 + \tau_j \lambda_2) ,
+
+    so running values of A and B for each feature suffice. The average treats u as constant
+    since then. The momentum of a feature rests while it does not occur, as in the lazy
+    optimisers of PyTorch and TensorFlow.
+
+    Parameters
+    ----------
+    objective, matrix, velocity, average, momentum, metric
+        As for :class:`DenseSteps`; ``metric`` is None.
+    """
+
+    def __init__(self, objective, matrix, velocity, average, momentum, metric):
+        self._objective = objective
+        # A feature's parameters lie together.
+        self._matrix, self._velocity = matrix.T, velocity.T
+        self._average = None if average is None else average.T
+        self._momentum = momentum
+        l1, l2 = objective.penalty_columns
+        n_columns = len(l2)
+        self._l1, self._l2 = (weights[:, None] if weights.any() else None for weights in (l1, l2))
+        self._growth = np.ones((n_columns, 1))  # A
+        self._toll = np.zeros((n_columns, 1))  # B
+        self._growth_then, self._toll_then = self._growth.copy(), self._toll.copy()
+        self._memory, self._memory_then = 1.0, np.ones((n_columns, 1))
+
+    def step(self, batch, weight, rate, n_steps):
+        """Take the step of a batch, the ``n_steps``-th; return the batch's mean loss."""
+        columns, batch = self._objective.compact(batch)
+        part = self._settled(columns)
+        loss, gradient = self._objective.block_loss_gradient(part.T, batch, weight, columns)
+        if self._momentum.decay:
+            velocity = self._velocity[columns]
+            direction = self._momentum.advance(velocity, gradient.T)
+            self._velocity[columns] = velocity
+        else:
+            direction = gradient.T
+        part -= rate * direction
+        self._matrix[columns] = part
+        reach = rate * self._momentum.reach
+        if self._l1 is not None:
+            self._toll += reach * self._l1 * self._growth
+        if self._l2 is not None:
+            self._growth *= 1.0 + reach * self._l2
+        if self._average is not None:
+            self._memory *= 1.0 - average_share(n_steps)
+            if self._memory == 0.0:  # the first iterate is an average of its own
+                self.finish()
+        return loss
+
+    def _settled(self, columns):
+        """Return the parameters of some columns, with what steps left out made up for."""
+        part = self._matrix[columns]
+        then = self._growth_then[columns]
+        if self._l1 is not None:
+            toll = (self._toll[columns] - self._toll_then[columns]) / then
+            part = np.sign(part) * np.maximum(np.abs(part) - toll, 0.0)
+            self._toll_then[columns] = self._toll[columns]
+        if self._l2 is not None:
+            now = self._growth[columns]
+            part = part * (then / now)
+            self._growth_then[columns] = now
+        if self._average is not None:
+            average = self._average[columns]
+            average -= part
+            average *= self._memory / self._memory_then[columns]
+            average += part
+            self._average[columns] = average
+            self._memory_then[columns] = self._memory
+        return part
+
+    def finish(self):
+        """Bring everything up to date at the end of an epoch."""
+        self._matrix[...] = self._settled(slice(None))
+        self._growth[...] = self._growth_then[...] = 1.0
+        self._toll[...] = self._toll_then[...] = 0.0
+        self._memory_then[...] = self._memory = 1.0
