@@ -25,7 +25,6 @@ __all__ = [
     "exp_inplace",
     "float_dtype",
     "matmul_transposed",
-    "rows",
     "square",
     "take_labels",
     "take_rows",
@@ -106,21 +105,20 @@ def _label_mask(array, labels, axis, xp):
 # Rows of X -----------------------------------------------------------------------------
 
 
-def rows(X, start, stop):
-    """Return rows ``start:stop`` of X as a view (of its data, for CSR)."""
+def take_rows(X, index):
+    """Return rows of X: a view (of its data, for CSR) of a slice, a copy of positions."""
+    if not isinstance(index, slice):
+        # (take lets other threads run, indexing does not.)
+        return X[index] if sp.issparse(X) else np.take(X, index, axis=0)
     if not sp.issparse(X):
-        return X[start:stop]
+        return X[index]
     # SciPy's own slicing validates the result, which costs more than a small product.
+    start, stop = index.start, index.stop
     low, high = X.indptr[start], X.indptr[stop]
     indptr = X.indptr[start : stop + 1] - low
     block = sp.csr_matrix((stop - start, X.shape[1]), dtype=X.dtype)
     block.data, block.indices, block.indptr = X.data[low:high], X.indices[low:high], indptr
     return block
-
-
-def take_rows(X, index):
-    """Return a copy of the rows of X at ``index``."""
-    return X[index]
 
 
 def compact_columns(block):

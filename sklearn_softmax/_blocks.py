@@ -115,13 +115,13 @@ class RowBlocks:
     def blocks(self, start=0, stop=None, size=None):
         """Yield the blocks of rows ``start:stop``, in order, of ``size`` rows if given."""
         for index in self._slices(start, stop, size or self.block_rows):
-            yield self._block(_backend.rows(self.X, index.start, index.stop), index)
+            yield self._block(_backend.take_rows(self.X, index), index)
 
     def _stored_blocks(self, start, stop):
         """Yield large blocks of rows ``start:stop``, with X in the dtype it is stored in."""
         for index in self._slices(start, stop, max(self.block_rows, _MIN_STORED_ROWS)):
-            X = _backend.rows(self.X, index.start, index.stop)
-            yield Block(X, self.y[index], None if self.weight is None else self.weight[index])
+            weight = None if self.weight is None else self.weight[index]
+            yield Block(_backend.take_rows(self.X, index), self.y[index], weight)
 
     def _slices(self, start, stop, size):
         stop = self.n_rows if stop is None else stop
@@ -143,7 +143,7 @@ class RowBlocks:
         rows = np.arange(self.n_rows) if self.weight is None else np.flatnonzero(self.weight)
         return rows if rng is None else rng.permutation(rows)
 
-    def batches(self, size, order):
+    def batches(self, size, order, *, is_compiled=False):
         """Yield rows, ``size`` at a time.
 
         Parameters
@@ -152,6 +152,8 @@ class RowBlocks:
             Rows a batch; the last one may have fewer.
         order : ndarray of int
             Their positions, as :meth:`order` gives them.
+        is_compiled : bool, default=False
+            As for :meth:`accumulate`.
 
         Yields
         ------
@@ -160,14 +162,36 @@ class RowBlocks:
             The number of rows times the mean weight: what to divide a sum over the batch by.
         """
         mean_weight = self.mean_weight
-        for start in range(0, len(order), size):
-            index = order[start : start + size]
-            if index[-1] - index[0] + 1 == len(index) and (np.diff(index) == 1).all():
-                view = slice(index[0], index[-1] + 1)  # need not be copied
-                batch = self._block(_backend.rows(self.X, view.start, view.stop), view)
-            else:
-                batch = self.take(index)
-            yield batch, len(index) * mean_weight
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        fetch = self._stored_batch if is_compiled else self._batch
+        is_view = (is_compiled or self.X.dtype == self.dtype) and _is_range(order)
+        is_small = self.is_sparse or self.n_stored < _MIN_THREAD_WORK
+        if self._n_threads == 1 or is_view or is_small:
+            batches = map(fetch, parts)
+        else:
+            batches = self._read_ahead(fetch, parts)
+        for part, batch in zip(parts, batches, strict=True):
+            yield batch, len(part) * mean_weight
+
+    def _read_ahead(self, fetch, parts):
+        """Yield what is fetched for each part, while a thread fetches that for the next."""
+        pool = self._thread_pool()
+        coming = pool.submit(fetch, parts[0])
+        for part in parts[1:]:
+            batch, coming = coming.result(), pool.submit(fetch, part)
+            yield batch
+        yield coming.result()
+
+    def _batch(self, index):
+        """Return the rows at ``index`` as a block: a view where they follow one another."""
+        index = _as_slice(index)
+        return self._block(_backend.take_rows(self.X, index), index)
+
+    def _stored_batch(self, index):
+        """Return the same with X in the dtype it is stored in."""
+        index = _as_slice(index)
+        weight = None if self.weight is None else self.weight[index]
+        return Block(_backend.take_rows(self.X, index), self.y[index], weight)
 
     def take(self, index):
         """Return the rows at ``index`` (an integer array) as one block, copied."""
@@ -252,10 +276,23 @@ class RowBlocks:
         """
         if work < _MIN_THREAD_WORK or self._n_threads == 1 or n_items < _MIN_BLOCK_ROWS:
             return [run(0, n_items)]
+        bounds = [n_items * i // self._n_threads for i in range(self._n_threads + 1)]
+        return list(self._thread_pool().map(run, bounds[:-1], bounds[1:]))
+
+    def _thread_pool(self):
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._n_threads)
-        bounds = [n_items * i // self._n_threads for i in range(self._n_threads + 1)]
-        return list(self._threads.map(run, bounds[:-1], bounds[1:]))
+        return self._threads
+
+
+def _is_range(index):
+    """Return whether positions follow one another."""
+    return index[-1] - index[0] + 1 == len(index) and bool((np.diff(index) == 1).all())
+
+
+def _as_slice(index):
+    """Return positions that follow one another as a slice, for which nothing is copied."""
+    return slice(index[0], index[-1] + 1) if _is_range(index) else index
 
 
 class _OneBlasThread:

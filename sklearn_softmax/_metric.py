@@ -71,17 +71,17 @@ def stable_rate(objective, metric, index, batch_size, momentum):
 
     ``momentum`` is the share of a step in the next.
     """
-    batch = _largest_curvature(objective, metric, index, batch_size)
+    batch = _largest_curvature(objective, metric, index, batch_size, _RATE_BATCHES)
     # Momentum averages over so many batches; and makes steps so many times longer.
     reach = 1.0 / (1.0 - momentum)
-    together = _largest_curvature(objective, metric, index, int(reach * batch_size))
+    together = _largest_curvature(objective, metric, index, int(reach * batch_size), 1)
     return min(_RATE_SHARE / batch, _MOMENTUM_SHARE / (reach * together))
 
 
-def _largest_curvature(objective, metric, index, n_rows):
-    """Return the largest eigenvalue of the Hessian on ``n_rows`` rows, the most of a few tries."""
+def _largest_curvature(objective, metric, index, n_rows, n_tries):
+    """Return the largest eigenvalue of the Hessian on ``n_rows`` rows, the most of some tries."""
     n_rows = min(n_rows, _METRIC_ROWS, len(index))
-    starts = range(0, len(index) - n_rows + 1, n_rows)[:_RATE_BATCHES]
+    starts = range(0, len(index) - n_rows + 1, n_rows)[:n_tries]
     curvature = start_curvature(objective.n_classes) / (n_rows * objective.blocks.mean_weight)
     largest = max(_gram_norm(objective, metric, index[i : i + n_rows]) for i in starts)
     return max(curvature * largest, np.finfo(float).tiny)

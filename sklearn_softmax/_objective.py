@@ -177,20 +177,13 @@ class SoftmaxObjective:
         """
         coef, intercept = self.coefficients(vector)
         cast = self._cast(coef, intercept)
-        loop = self._compiled_loop
-        if loop is None:
 
-            def add_block(block, totals):
-                loss, gradient = totals
-                self._add_block_loss_gradient(block, *cast, loss, gradient, self._sparse_share)
+        def add_block(block, totals):
+            loss, gradient = totals
+            self._add_block_loss_gradient(block, *cast, loss, gradient, self._sparse_share)
 
-        else:
-
-            def add_block(block, totals):
-                loss, gradient = totals
-                loss += loop(*block, self.label_smoothing, *cast, *self._split(gradient))
-
-        totals = self.blocks.accumulate(add_block, self._make_totals, is_compiled=loop is not None)
+        is_compiled = self._compiled_loop is not None
+        totals = self.blocks.accumulate(add_block, self._make_totals, is_compiled=is_compiled)
         loss, gradient = totals
         penalty = self._average_and_penalise(gradient, coef)
         self._scale_gradient(gradient, self.scaling)
@@ -245,6 +238,11 @@ class SoftmaxObjective:
     def _add_block_loss_gradient(self, block, coef, intercept, total_loss, gradient, share=None):
         """Add one block's weighted sums of the loss and its derivatives by (W, b)."""
         coef_gradient, intercept_gradient = self._split(gradient)
+        loop = self._compiled_loop
+        if loop is not None:
+            derivatives = coef_gradient, intercept_gradient
+            total_loss += loop(*block, self.label_smoothing, coef, intercept, *derivatives)
+            return
         with np.errstate(over="ignore", invalid="ignore"):  # the solvers judge what comes
             loss, residual = cross_entropy_loss_gradient(
                 linear_logits(block.X, coef, intercept, share),
@@ -265,6 +263,10 @@ class SoftmaxObjective:
         if not scaling.is_trivial:
             coef_gradient, intercept_gradient = self._split(gradient)
             coef_gradient[...] = scaling.gradient(coef_gradient, intercept_gradient)
+
+    def batches(self, size, order):
+        """Yield batches as :meth:`RowBlocks.batches` does, for :meth:`block_loss_gradient`."""
+        return self.blocks.batches(size, order, is_compiled=self._compiled_loop is not None)
 
     def block_loss_gradient(self, matrix, block, weight, columns=None):
         """Return the cross-entropy on one block and its gradient, without the penalty.

@@ -183,7 +183,7 @@ def _pass_over(objective, state, schedule, order):
     )
     n_steps, losses = state.n_steps, []
     with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite raises
-        for batch, weight in objective.blocks.batches(schedule.batch_size, order):
+        for batch, weight in objective.batches(schedule.batch_size, order):
             rate = schedule.rate(state.rate, n_steps)
             n_steps += 1
             losses.append(steps.step(batch, weight, rate, n_steps))

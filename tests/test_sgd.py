@@ -1,13 +1,20 @@
 """Minibatch SGD: the textbook step, schedules, early stopping, streams."""
 
+import warnings
+
+import hypothesis.extra.numpy as npst
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.datasets import load_digits
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_wine
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
-from sklearn_softmax import SoftmaxRegressionClassifier, functional
+from sklearn_softmax import SoftmaxRegressionClassifier, _fitting, functional
 from sklearn_softmax._sgd import Epoch, Schedule, sgd
 from sklearn_softmax._steps import Momentum, proximal_point
 
@@ -207,6 +214,124 @@ def test_split_is_stratified_where_it_can_be():
     assert_array_equal(np.sort(np.concatenate([train, held_out])), np.arange(100))
     train, held_out = split_rows(np.append(y, 3), None, 0.2, 0)  # one row cannot be split
     assert len(held_out) == 21
+
+
+@quiet
+@pytest.mark.parametrize("sparse", [False, True])
+def test_average_gives_later_iterates_more_weight(digits, sparse):
+    """Iterate t of n has the weight of t (t + 1) ... (t + 7): that of polynomial decay."""
+    X, y = digits
+    X, y = (sp.csr_array(X[:500]) if sparse else X[:500]), y[:500]
+    options = {**TEXTBOOK, "batch_size": 100}
+    iterates = []
+    for n_steps in range(1, 6):
+        rows = slice(100 * n_steps)
+        clf = SoftmaxRegressionClassifier(**options, max_iter=1).fit(X[rows], y[rows])
+        iterates.append(clf.coef_)
+    weights = [float(np.prod(np.arange(t, t + 8))) for t in range(1, 6)]
+    averaged = SoftmaxRegressionClassifier(**options, max_iter=1, average=True).fit(X, y)
+    assert_allclose(averaged.coef_, np.average(iterates, axis=0, weights=weights), atol=1e-12)
+
+
+@quiet
+@pytest.mark.parametrize("options", [{"momentum": 0.9}, {"average": True}, {"warmup_steps": 7}])
+@pytest.mark.parametrize("chunk", [128, 640])
+def test_a_stream_gives_the_model_of_fit(digits, options, chunk):
+    """Where batches fall the same; without a penalty, which grows with the rows seen."""
+    X, y = digits
+    X, y = X[:1280], y[:1280]
+    options = {**TEXTBOOK, "batch_size": 64, "learning_rate": "invscaling", **options}
+    whole = SoftmaxRegressionClassifier(**options, max_iter=1).fit(X, y)
+    stream = SoftmaxRegressionClassifier(**options)
+    for start in range(0, len(X), chunk):
+        rows = slice(start, start + chunk)
+        stream.partial_fit(X[rows], y[rows], classes=np.arange(10))
+    assert_array_equal(stream.coef_, whole.coef_)
+    assert_array_equal(stream.intercept_, whole.intercept_)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@given(scales=npst.arrays(float, 13, elements=st.floats(-6, 6)))
+@settings(max_examples=15, deadline=None)
+def test_auto_does_not_see_the_scales_of_columns(sparse, scales):
+    """Without a penalty, whose meaning depends on them."""
+    X, y = load_wine(return_X_y=True)
+    scaled = X * 10.0**scales
+    options = {"solver": "sgd", "C": np.inf, "random_state": 0, "max_iter": 3, "tol": 0.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        expected = SoftmaxRegressionClassifier(**options)
+        clf = clone(expected)
+        make = sp.csr_array if sparse else np.asarray
+        expected.fit(make(X), y)
+        clf.fit(make(scaled), y)
+    assert_allclose(clf.predict_proba(make(scaled)), expected.predict_proba(make(X)), atol=1e-6)
+
+
+@quiet
+def test_auto_undoes_correlations(digits):
+    """Twenty epochs do for columns that are nearly the same, and of very different scales."""
+    X, y = digits
+    rng = np.random.default_rng(0)
+    X = np.hstack([X, 1000 * (X + 0.01 * rng.standard_normal(X.shape))])
+    best = SoftmaxRegressionClassifier(C=0.1).fit(X, y)
+    options = {"solver": "sgd", "C": 0.1, "random_state": 0, "max_iter": 20}
+    clf = SoftmaxRegressionClassifier(**options).fit(X, y)
+    losses = [log_loss(y, model.predict_proba(X)) for model in (clf, best)]
+    assert losses[0] < losses[1] + 0.05
+
+
+@quiet
+def test_auto_lowers_a_rate_that_is_too_large(wine, monkeypatch):
+    X, y = wine
+    monkeypatch.setattr(_fitting, "stable_rate", lambda *args: 1e4)
+    clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0).fit(X, y)
+    assert clf.score(X, y) > 0.9
+
+
+def test_cosine_takes_all_epochs(digits):
+    X, y = digits
+    options = {"solver": "sgd", "learning_rate": "cosine", "random_state": 0}
+    clf = SoftmaxRegressionClassifier(**options, max_iter=12).fit(X, y)  # and does not warn
+    assert clf.n_iter_[0] == 12
+    assert clf.loss_curve_[-1] < 0.5 * clf.loss_curve_[0]
+    assert clf.score(X, y) > 0.97
+
+
+def test_a_stream_has_no_end_for_cosine(iris):
+    clf = SoftmaxRegressionClassifier(learning_rate="cosine")
+    with pytest.raises(ValueError, match="partial_fit does not support learning_rate='cosine'"):
+        clf.partial_fit(*iris, classes=[0, 1, 2])
+
+
+@quiet
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_steps_are_those_of_pytorch(digits, momentum, nesterov, dtype):
+    torch = pytest.importorskip("torch")
+    X, y = digits
+    X = X.astype(dtype)
+    model = torch.nn.Linear(64, 10, dtype=getattr(torch, dtype))
+    torch.nn.init.zeros_(model.weight)
+    torch.nn.init.zeros_(model.bias)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=momentum, nesterov=nesterov)
+    curve = []
+    for _ in range(3):
+        losses = []
+        for start in range(0, len(X), 256):
+            rows = torch.from_numpy(X[start : start + 256])
+            labels = torch.from_numpy(y[start : start + 256])
+            loss = torch.nn.functional.cross_entropy(model(rows), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        curve.append(np.mean(losses))
+    options = {**TEXTBOOK, "learning_rate_init": 0.1, "momentum": momentum, "max_iter": 3}
+    clf = SoftmaxRegressionClassifier(**options, nesterovs_momentum=nesterov).fit(X, y)
+    tol = 1e-5 if dtype == "float32" else 1e-12
+    assert_allclose(clf.loss_curve_, curve, rtol=tol)
+    assert_allclose(clf.coef_, model.weight.detach().numpy(), atol=tol)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
