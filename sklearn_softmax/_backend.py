@@ -22,12 +22,15 @@ __all__ = [
     "as_float",
     "compact_columns",
     "compiled_loops",
+    "divide_columns",
     "exp_inplace",
     "float_dtype",
     "matmul_transposed",
+    "settle_rows",
     "square",
     "take_labels",
     "take_rows",
+    "used_columns",
 ]
 
 
@@ -42,7 +45,7 @@ def exp_inplace(array, xp):
 
 
 class _NoCompiledLoops:
-    add_dense = add_sparse = multiply_sparse = None
+    add_dense = add_sparse = multiply_sparse = settle_rows = None
 
 
 @functools.cache
@@ -121,17 +124,61 @@ def take_rows(X, index):
     return block
 
 
-def compact_columns(block):
-    """Return the columns of a CSR block that hold anything, and the block of only those."""
+def used_columns(block):
+    """Return the columns of a CSR block that hold anything."""
     is_used = np.zeros(block.shape[1], dtype=bool)
     is_used[block.indices] = True
-    columns = np.flatnonzero(is_used)
+    return np.flatnonzero(is_used)
+
+
+def compact_columns(block, columns):
+    """Return a CSR block of only those columns; it has nothing in others."""
     positions = np.empty(block.shape[1], dtype=block.indices.dtype)
     positions[columns] = np.arange(len(columns))
     compact = sp.csr_matrix((block.shape[0], len(columns)), dtype=block.dtype)
     compact.data, compact.indptr = block.data, block.indptr
     compact.indices = positions[block.indices]
-    return columns, compact
+    return compact
+
+
+def divide_columns(block, scale):
+    """Return a CSR block in float64 with each column divided by its scale."""
+    scaled = sp.csr_matrix(block.shape, dtype=np.float64)
+    scaled.data, scaled.indices, scaled.indptr = (
+        block.data / scale[block.indices],
+        block.indices,
+        block.indptr,
+    )
+    return scaled
+
+
+def settle_rows(matrix, index, shrinkage, toll, average, kept, *, is_compiled):
+    """Shrink some rows of a matrix, in place, and let their average follow.
+
+    A row u becomes ``shrinkage * sign(u) * max(|u| - toll, 0)``, and its average a becomes
+    ``u + kept * (a - u)``.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n_rows, n_entries)
+    index : ndarray of int, of shape (n_taken,)
+        The rows.
+    shrinkage, toll, kept : ndarray of shape (n_taken,)
+    average : ndarray of shape (n_rows, n_entries) or None
+    is_compiled : bool
+        Whether to do it in compiled code.
+    """
+    if is_compiled:
+        mean, is_averaged = (matrix, False) if average is None else (average, True)
+        compiled_loops().settle_rows(matrix, index, shrinkage, toll, mean, kept, is_averaged)
+        return
+    rows = matrix[index]
+    if toll.any():
+        rows = np.sign(rows) * np.maximum(np.abs(rows) - toll[:, None], 0.0)
+    rows *= shrinkage[:, None]
+    matrix[index] = rows
+    if average is not None:
+        average[index] = rows + kept[:, None] * (average[index] - rows)
 
 
 def as_float(block, dtype):

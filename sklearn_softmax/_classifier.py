@@ -95,8 +95,9 @@ class SoftmaxRegressionClassifier(
         bear, by the curvature of a first sample.
     warmup_steps : int, default=0
         For so many steps the learning rate rises to where it starts.
-    momentum : float, default=0.9
-        Share of the last step that is added to the next, in [0, 1).
+    momentum : float or "auto", default="auto"
+        Share of the last step that is added to the next, in [0, 1). "auto" is 0.9; for sparse
+        rows it is 0, with which a step costs no more than its non-zeros.
     nesterovs_momentum : bool, default=False
         Whether the gradient's own share is added once more, as if one step ahead.
     average : bool or "auto", default="auto"
@@ -178,7 +179,7 @@ class SoftmaxRegressionClassifier(
         "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", "cosine"})],
         "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "warmup_steps": [Interval(Integral, 0, None, closed="left")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "momentum": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
         "nesterovs_momentum": ["boolean"],
         "average": ["boolean", StrOptions({"auto"})],
         "shuffle": ["boolean"],
@@ -207,7 +208,7 @@ class SoftmaxRegressionClassifier(
         learning_rate="invscaling",
         learning_rate_init="auto",
         warmup_steps=0,
-        momentum=0.9,
+        momentum="auto",
         nesterovs_momentum=False,
         average="auto",
         shuffle=True,

@@ -86,6 +86,20 @@ def add_sparse(X, residuals, gradient, low, high):
     _add_sparse(X.data, X.indices, X.indptr, residuals, gradient.T, low, high)
 
 
+@numba.njit(nogil=True, cache=True, fastmath=_REORDERED)
+def settle_rows(matrix, index, shrinkage, toll, average, kept, is_averaged):
+    """Do what :func:`sklearn_softmax._backend.settle_rows` does."""
+    for k in range(len(index)):
+        row, mean = matrix[index[k]], average[index[k]]
+        for c in range(matrix.shape[1]):
+            size = abs(row[c]) - toll[k]
+            value = shrinkage[k] * (size if size > 0 else 0.0)
+            value = value if row[c] >= 0 else -value
+            if is_averaged:
+                mean[c] = value + kept[k] * (mean[c] - value)
+            row[c] = value
+
+
 def _with_reference(intercept):
     """Give a single output the first class's intercept, which is 0."""
     return intercept if len(intercept) > 1 else np.append(np.zeros_like(intercept), intercept)

@@ -24,6 +24,7 @@ from ._training import Training, train
 _BATCHES = 32
 _SMALLEST_BATCH, _LARGEST_BATCH = 32, 256
 _FEW_ROWS = 64
+_MOMENTUM = 0.9
 
 
 @dataclass
@@ -153,7 +154,7 @@ def fit_chunk(estimator, data, start, stream=None):
             schedule = _schedule(estimator, objective, rng)
             state = _first_epoch(estimator, schedule, objective.parameters(*start))
         else:
-            schedule = replace(steps.schedule, **_given(estimator))
+            schedule = replace(steps.schedule, **_given(estimator, blocks))
             state = steps.state
         state = _sgd.run_epoch(objective, state, schedule, rng)
     training = Training(state, state.vector, [state.loss])
@@ -227,6 +228,7 @@ def _schedule(estimator, objective, rng):
     blocks = objective.blocks
     order = blocks.order(rng if estimator.shuffle else None)
     is_auto = estimator.learning_rate_init == "auto"
+    given = _given(estimator, blocks)
     batch_size = estimator.batch_size
     if batch_size == "auto":
         batch_size = min(max(len(order) // _BATCHES, _SMALLEST_BATCH), _LARGEST_BATCH)
@@ -234,9 +236,9 @@ def _schedule(estimator, objective, rng):
     metric = choose_metric(objective, order) if is_auto else None
     rate = estimator.learning_rate_init
     if is_auto:
-        rate = stable_rate(objective, metric, order, batch_size, estimator.momentum)
+        rate = stable_rate(objective, metric, order, batch_size, given["momentum"].decay)
     return _sgd.Schedule(
-        **{"batch_size": batch_size, **_given(estimator)},
+        **{"batch_size": batch_size, **given},
         learning_rate_init=rate,
         n_steps=estimator.max_iter * -(-len(order) // batch_size),
         metric=metric,
@@ -244,11 +246,14 @@ def _schedule(estimator, objective, rng):
     )
 
 
-def _given(estimator):
+def _given(estimator, blocks):
     """Return what the estimator's parameters say of a schedule by themselves."""
+    momentum = estimator.momentum
+    if momentum == "auto":
+        momentum = 0.0 if blocks.is_sparse else _MOMENTUM
     given = {
         "learning_rate": estimator.learning_rate,
-        "momentum": Momentum(estimator.momentum, estimator.nesterovs_momentum),
+        "momentum": Momentum(momentum, estimator.nesterovs_momentum),
         "tol": estimator.tol,
         "n_iter_no_change": estimator.n_iter_no_change,
         "shuffle": estimator.shuffle,

@@ -12,14 +12,14 @@ In it, collinear and badly scaled features train as fast as any. A product with 
 the batch does where there are as many features as rows in it; with more features, with
 sparse rows, or with an L1 penalty the features are only scaled.
 
-The learning rate is half the inverse of the largest eigenvalue of the Hessian of a batch, in
-that metric: the smaller the batch, the larger its largest eigenvalue and the smaller the rate.
+The learning rate is a multiple of the inverse of the largest eigenvalue of the Hessian of a
+batch, in that metric: the smaller the batch, the larger the eigenvalue and the smaller the rate.
 With momentum it is also bounded by what the batches bear that momentum takes together.
 """
 
 import numpy as np
 
-from ._objective import n_outputs
+from . import _backend
 from ._scaling import Scaling
 
 # More columns than this are not worth a metric.
@@ -29,16 +29,18 @@ _METRIC_ROWS = 8192
 # Curvature that every feature is taken to have, relative to that of a scaled one: at least so
 # much, and more where few rows leave it unsure.
 _RIDGE = 1e-3
-# Batches, the worst of which decides the learning rate; and its share of the inverse curvature.
+# Batches, the worst of which decides the learning rate; and its share of the inverse curvature:
+# of a step, and of the steps together that momentum makes of a gradient. (Gradient descent bears
+# 2 where curvature stays; that of the start is about the largest there is, and the rate falls.)
 _RATE_BATCHES = 4
 _RATE_SHARE = 0.5
-_MOMENTUM_SHARE = 3.0
+_REACH_SHARE = 3.0
 _POWER_ITERATIONS = 20
 
 
 def start_curvature(n_classes):
     """Return c, the curvature by a class's logit where all classes are equally probable."""
-    return 0.25 if n_classes == 2 else 1.0 / n_outputs(n_classes)
+    return 0.25 if n_classes == 2 else 1.0 / n_classes
 
 
 def choose_metric(objective, index):
@@ -72,10 +74,12 @@ def stable_rate(objective, metric, index, batch_size, momentum):
     ``momentum`` is the share of a step in the next.
     """
     batch = _largest_curvature(objective, metric, index, batch_size, _RATE_BATCHES)
+    if not momentum:
+        return _REACH_SHARE / batch
     # Momentum averages over so many batches; and makes steps so many times longer.
     reach = 1.0 / (1.0 - momentum)
     together = _largest_curvature(objective, metric, index, int(reach * batch_size), 1)
-    return min(_RATE_SHARE / batch, _MOMENTUM_SHARE / (reach * together))
+    return min(_RATE_SHARE / batch, _REACH_SHARE / (reach * together))
 
 
 def _largest_curvature(objective, metric, index, n_rows, n_tries):
@@ -92,8 +96,7 @@ def _gram_norm(objective, metric, index):
     block = objective.blocks.take(index)
     weight = np.ones(len(index)) if block.weight is None else block.weight
     if objective.blocks.is_sparse:
-        rows = block.X.astype(np.float64)
-        rows.data /= objective.scaling.scale[rows.indices]
+        rows = _backend.divide_columns(block.X, objective.scaling.scale)
         one = float(objective.fit_intercept)  # its column, which is not stored
     else:
         rows, one = objective.scaled_rows(block), 0.0

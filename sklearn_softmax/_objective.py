@@ -182,8 +182,9 @@ class SoftmaxObjective:
             loss, gradient = totals
             self._add_block_loss_gradient(block, *cast, loss, gradient, self._sparse_share)
 
-        is_compiled = self._compiled_loop is not None
-        totals = self.blocks.accumulate(add_block, self._make_totals, is_compiled=is_compiled)
+        totals = self.blocks.accumulate(
+            add_block, self._make_totals, is_compiled=self._compiled_loop is not None
+        )
         loss, gradient = totals
         penalty = self._average_and_penalise(gradient, coef)
         self._scale_gradient(gradient, self.scaling)
@@ -225,6 +226,11 @@ class SoftmaxObjective:
         if not blocks.is_sparse or blocks.n_stored * self.n_outputs < _COMPILED_SPARSE_WORK:
             return None
         return None if _backend.compiled_loops().add_sparse is None else blocks.share
+
+    @property
+    def is_compiled(self):
+        """Whether there is enough work for compiled code, and Numba to compile it."""
+        return self._compiled_loop is not None or self._sparse_share is not None
 
     def _cast(self, coef, intercept) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients in the dtype and memory order of the blocks' products."""
@@ -299,12 +305,39 @@ class SoftmaxObjective:
         self._scale_gradient(gradient, scaling)
         return float(loss) / weight, gradient
 
-    def compact(self, block):
-        """Return the columns of parameters that a sparse block needs, and it with no others."""
-        columns, X = _backend.compact_columns(block.X)
-        if self.fit_intercept:
-            columns = np.append(columns, self.n_features)
-        return columns, block._replace(X=X)
+    def columns_of(self, block):
+        """Return the columns of parameters that a sparse block needs."""
+        columns = _backend.used_columns(block.X)
+        return np.append(columns, self.n_features) if self.fit_intercept else columns
+
+    def compact(self, block, columns):
+        """Return a sparse block with the features of ``columns`` alone."""
+        n_features = len(columns) - self.fit_intercept
+        return block._replace(X=_backend.compact_columns(block.X, columns[:n_features]))
+
+    def descend(self, matrix, block, weight, rate):
+        """Change parameters by ``-rate`` times the gradient on a sparse block; return its loss.
+
+        In place, and at the cost of the block's non-zeros; parameters as for
+        :meth:`block_loss_gradient`, with all columns in ``matrix``.
+        """
+        coef, intercept = self._split(matrix)
+        X = block.X
+        if not self.scaling.is_trivial:
+            X = _backend.divide_columns(X, self.scaling.scale)
+        loss, residual = cross_entropy_loss_gradient(
+            linear_logits(X, coef, intercept, self._sparse_share),
+            block.y,
+            sample_weight=block.weight,
+            label_smoothing=self.label_smoothing,
+            axis=0,
+            reduction="sum",
+            overwrite_logits=True,
+        )
+        residual = residual[-self.n_outputs :] * (-rate / weight)
+        _backend.add_matmul(coef, residual, X, self._sparse_share)
+        intercept += residual.sum(axis=1)
+        return float(loss) / weight
 
     def penalty(self, matrix):
         """Return the penalty of an (n_outputs, n_columns) matrix of parameters."""

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import _backend
+
 _AVERAGE_POWER = 8
 
 
@@ -138,25 +140,24 @@ class SparseSteps:
         self._momentum = momentum
         l1, l2 = objective.penalty_columns
         n_columns = len(l2)
-        self._l1, self._l2 = (weights[:, None] if weights.any() else None for weights in (l1, l2))
-        self._growth = np.ones((n_columns, 1))  # A
-        self._toll = np.zeros((n_columns, 1))  # B
+        self._l1, self._l2 = (weights if weights.any() else None for weights in (l1, l2))
+        self._growth = np.ones(n_columns)  # A
+        self._toll = np.zeros(n_columns)  # B
         self._growth_then, self._toll_then = self._growth.copy(), self._toll.copy()
-        self._memory, self._memory_then = 1.0, np.ones((n_columns, 1))
+        self._memory, self._memory_then = 1.0, np.ones(n_columns)
 
     def step(self, batch, weight, rate, n_steps):
         """Take the step of a batch, the ``n_steps``-th; return the batch's mean loss."""
-        columns, batch = self._objective.compact(batch)
-        part = self._settled(columns)
-        loss, gradient = self._objective.block_loss_gradient(part.T, batch, weight, columns)
-        if self._momentum.decay:
-            velocity = self._velocity[columns]
-            direction = self._momentum.advance(velocity, gradient.T)
-            self._velocity[columns] = velocity
+        objective, columns = self._objective, self._objective.columns_of(batch)
+        self._settle(columns)
+        if not self._momentum.decay:
+            loss = objective.descend(self._matrix.T, batch, weight, rate)
         else:
-            direction = gradient.T
-        part -= rate * direction
-        self._matrix[columns] = part
+            part, velocity = self._matrix[columns], self._velocity[columns]
+            compact = objective.compact(batch, columns)
+            loss, gradient = objective.block_loss_gradient(part.T, compact, weight, columns)
+            self._matrix[columns] -= rate * self._momentum.advance(velocity, gradient.T)
+            self._velocity[columns] = velocity
         reach = rate * self._momentum.reach
         if self._l1 is not None:
             self._toll += reach * self._l1 * self._growth
@@ -168,30 +169,27 @@ class SparseSteps:
                 self.finish()
         return loss
 
-    def _settled(self, columns):
-        """Return the parameters of some columns, with what steps left out made up for."""
-        part = self._matrix[columns]
-        then = self._growth_then[columns]
-        if self._l1 is not None:
-            toll = (self._toll[columns] - self._toll_then[columns]) / then
-            part = np.sign(part) * np.maximum(np.abs(part) - toll, 0.0)
-            self._toll_then[columns] = self._toll[columns]
-        if self._l2 is not None:
-            now = self._growth[columns]
-            part = part * (then / now)
-            self._growth_then[columns] = now
-        if self._average is not None:
-            average = self._average[columns]
-            average -= part
-            average *= self._memory / self._memory_then[columns]
-            average += part
-            self._average[columns] = average
-            self._memory_then[columns] = self._memory
-        return part
+    def _settle(self, columns):
+        """Make up for the steps that were left out for some columns."""
+        then, now = self._growth_then[columns], self._growth[columns]
+        toll = (self._toll[columns] - self._toll_then[columns]) / then
+        kept = self._memory / self._memory_then[columns]
+        _backend.settle_rows(
+            self._matrix,
+            columns,
+            then / now,
+            toll,
+            self._average,
+            kept,
+            is_compiled=self._objective.is_compiled,
+        )
+        self._growth_then[columns] = now
+        self._toll_then[columns] = self._toll[columns]
+        self._memory_then[columns] = self._memory
 
     def finish(self):
         """Bring everything up to date at the end of an epoch."""
-        self._matrix[...] = self._settled(slice(None))
+        self._settle(np.arange(len(self._matrix)))
         self._growth[...] = self._growth_then[...] = 1.0
         self._toll[...] = self._toll_then[...] = 0.0
         self._memory_then[...] = self._memory = 1.0

@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
 from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _blocks, _objective
@@ -45,10 +45,6 @@ def sparse_with_long_indices(X):
     return X
 
 
-def uses_compiled_code(objective):
-    return objective._compiled_loop is not None or objective._sparse_share is not None
-
-
 def loss_gradients(monkeypatch, X, y, weight, n_classes, **options):
     """Return (loss, gradient) of the compiled loops and of NumPy."""
     results = []
@@ -56,7 +52,7 @@ def loss_gradients(monkeypatch, X, y, weight, n_classes, **options):
         set_threshold(monkeypatch, work)
         with RowBlocks(X, y, weight, n_classes=n_classes) as blocks:
             objective = SoftmaxObjective(blocks, C=1.0, scaling=Scaling.unscaled(), **options)
-            assert uses_compiled_code(objective) == (work == 0)
+            assert objective.is_compiled == (work == 0)
             size = objective.n_outputs * objective.n_columns
             vector = np.random.default_rng(1).standard_normal(size)
             results.append(objective.loss_gradient(vector))
@@ -166,6 +162,22 @@ def test_the_model_is_the_same(monkeypatch, make):
     assert_allclose(models[0].coef_, models[1].coef_, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("make", [as_given, sparse])
+def test_sgd_takes_the_same_steps(monkeypatch, make, average, l1_ratio):
+    X, y = load_digits(return_X_y=True)
+    options = {"solver": "sgd", "l1_ratio": l1_ratio, "average": average, "random_state": 0}
+    models = []
+    for work in (0, np.inf):
+        set_threshold(monkeypatch, work)
+        clf = SoftmaxRegressionClassifier(**options, max_iter=2, C=0.1)
+        models.append(clf.fit(make(X), y))
+    assert_allclose(models[0].coef_, models[1].coef_, atol=1e-10)
+    assert_array_equal(models[0].coef_ == 0, models[1].coef_ == 0)
+
+
 def test_numba_may_be_missing(monkeypatch):
     set_threshold(monkeypatch, 0)
     find_spec = importlib.util.find_spec
@@ -177,7 +189,7 @@ def test_numba_may_be_missing(monkeypatch):
     try:
         for make in (as_given, sparse):
             with RowBlocks(make(X), y, n_classes=10) as blocks:
-                assert not uses_compiled_code(SoftmaxObjective(blocks, C=1.0))
+                assert not SoftmaxObjective(blocks, C=1.0).is_compiled
             assert SoftmaxRegressionClassifier().fit(make(X), y).score(X, y) > 0.99
     finally:
         _backend.compiled_loops.cache_clear()

@@ -59,7 +59,7 @@ def test_every_module_has_a_layer():
 
 @pytest.mark.parametrize("solver", ["_lbfgs", "_sgd", "_steps"])
 def test_solvers_know_nothing_of_the_model(solver):
-    assert imported_modules(PACKAGE / f"{solver}.py") <= {"_progress", "_steps"}
+    assert imported_modules(PACKAGE / f"{solver}.py") <= {"_progress", "_steps", "_backend"}
 
 
 def test_only_some_modules_know_scikit_learn():
