@@ -265,15 +265,20 @@ def main():
             print(f"\n{dataset}: left out. {error}")
             continue
         for C in arguments.C:
-            problems.append(run_problem(dataset, C, solvers, arguments.limit))
-            print_problem(problems[-1])
+            problem = run_problem(dataset, C, solvers, arguments.limit)
+            if not any(solver["points"] for solver in problem["solvers"].values()):
+                print(f"\n{dataset}, C={C:g}: left out. No solver ended in {arguments.limit:g} s.")
+                continue
+            problems.append(problem)
+            print_problem(problem)
             if arguments.out:
                 arguments.out.write_text(
                     json.dumps({"versions": versions(), "problems": problems}, indent=1)
                 )
         del dataset.data
     print()
-    print_summary(problems)
+    if problems:
+        print_summary(problems)
 
 
 if __name__ == "__main__":

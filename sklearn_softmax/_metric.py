@@ -58,7 +58,7 @@ def choose_metric(objective, index):
         return None
     curvature = start_curvature(objective.n_classes)
     block = blocks.take(index[:_METRIC_ROWS])
-    rows = objective.scaled_rows(block)
+    rows = objective.rows.of_block(block)
     weighted = rows if block.weight is None else rows * block.weight[:, None]
     total = len(rows) if block.weight is None else max(block.weight.sum(), np.finfo(float).tiny)
     hessian = curvature / total * (rows.T @ weighted)
@@ -99,7 +99,7 @@ def _gram_norm(objective, metric, index):
         rows = _backend.divide_columns(block.X, objective.scaling.scale)
         one = float(objective.fit_intercept)  # its column, which is not stored
     else:
-        rows, one = objective.scaled_rows(block), 0.0
+        rows, one = objective.rows.of_block(block), 0.0
     # (Of centred features the sum would be 0.)
     start = np.random.default_rng(0).standard_normal(rows.shape[1])
     vector, norm = rows @ start + one, 0.0

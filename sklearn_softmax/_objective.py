@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 from . import _backend
+from ._rows import ScaledRows, linear_logits
 from ._scaling import Scaling
 from .functional import cross_entropy, cross_entropy_loss_gradient, softmax
 
@@ -34,8 +35,6 @@ _COMPILED_TYPES = "?bBhHiIlLqQfd"
 
 # Parameters that stay in cache while several things are done to them.
 _CHUNK = 1 << 15
-# Columns of X of which inner products are taken at once.
-_PRODUCT_COLUMNS = 512
 
 
 class SoftmaxObjective:
@@ -80,13 +79,18 @@ class SoftmaxObjective:
         self.scaling = self._choose_scaling() if scaling is None else scaling
         self.epsilon = float(np.finfo(blocks.dtype).eps)
         # Sparse products read W feature by feature, dense ones class by class.
-        self._order: Literal["C", "F"] = "F" if blocks.is_sparse else "C"
+        self.order: Literal["C", "F"] = "F" if blocks.is_sparse else "C"
 
     def _choose_scaling(self):
         if self.blocks.is_sparse:
             # Centred sparse features are dense; and text comes with scales of its own.
             return Scaling.unscaled()
         return Scaling.of_rows(self.blocks, center=self.fit_intercept)
+
+    @functools.cached_property
+    def rows(self):
+        """The rows as the scaled parameters see them."""
+        return ScaledRows(self)
 
     # Parameters ------------------------------------------------------------------------
 
@@ -97,11 +101,11 @@ class SoftmaxObjective:
 
     def pack(self, matrix):
         """Return the flat vector of an (n_outputs, n_columns) matrix."""
-        return matrix.ravel(order=self._order)
+        return matrix.ravel(order=self.order)
 
     def unpack(self, vector):
         """Return a flat vector as an (n_outputs, n_columns) view; the intercept is last."""
-        return vector.reshape((self.n_outputs, self.n_columns), order=self._order)
+        return vector.reshape((self.n_outputs, self.n_columns), order=self.order)
 
     def parameters(self, coef, intercept):
         """Return the flat vector for raw coefficients and intercepts."""
@@ -124,7 +128,7 @@ class SoftmaxObjective:
         return coef, intercept
 
     def _join(self, coef, intercept):
-        matrix = np.empty((self.n_outputs, self.n_columns), order=self._order)
+        matrix = np.empty((self.n_outputs, self.n_columns), order=self.order)
         matrix[:, : self.n_features] = coef
         if self.fit_intercept:
             matrix[:, -1] = intercept
@@ -176,7 +180,7 @@ class SoftmaxObjective:
             The derivative by ``vector``.
         """
         coef, intercept = self.coefficients(vector)
-        cast = self._cast(coef, intercept)
+        cast = self.cast(coef, intercept)
 
         def add_block(block, totals):
             loss, gradient = totals
@@ -232,14 +236,14 @@ class SoftmaxObjective:
         """Whether there is enough work for compiled code, and Numba to compile it."""
         return self._compiled_loop is not None or self._sparse_share is not None
 
-    def _cast(self, coef, intercept) -> tuple[np.ndarray, np.ndarray]:
+    def cast(self, coef, intercept) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients in the dtype and memory order of the blocks' products."""
         dtype = self.blocks.dtype
-        coef = coef.astype(dtype, order=self._order, copy=False)
+        coef = coef.astype(dtype, order=self.order, copy=False)
         return coef, intercept.astype(dtype, copy=False)
 
     def _make_totals(self):
-        return np.zeros(()), np.zeros((self.n_outputs, self.n_columns), order=self._order)
+        return np.zeros(()), np.zeros((self.n_outputs, self.n_columns), order=self.order)
 
     def _add_block_loss_gradient(self, block, coef, intercept, total_loss, gradient, share=None):
         """Add one block's weighted sums of the loss and its derivatives by (W, b)."""
@@ -298,8 +302,8 @@ class SoftmaxObjective:
         scaling = self.scaling
         if columns is not None:
             scaling = scaling.of_columns(columns[: block.X.shape[1]])
-        coef, intercept = self._cast(*scaling.to_raw(*self._split(matrix)))
-        loss, gradient = np.zeros(()), np.zeros(matrix.shape, order=self._order)
+        coef, intercept = self.cast(*scaling.to_raw(*self._split(matrix)))
+        loss, gradient = np.zeros(()), np.zeros(matrix.shape, order=self.order)
         self._add_block_loss_gradient(block, coef, intercept, loss, gradient)
         gradient /= weight
         self._scale_gradient(gradient, scaling)
@@ -342,7 +346,8 @@ class SoftmaxObjective:
     def penalty(self, matrix):
         """Return the penalty of an (n_outputs, n_columns) matrix of parameters."""
         l1, l2 = self.penalty_columns
-        return float(np.sum(np.abs(matrix) @ l1) + 0.5 * np.sum(matrix**2 @ l2))
+        penalty = 0.5 * float(np.einsum("kj,kj->j", matrix, matrix) @ l2)
+        return penalty + float(np.sum(np.abs(matrix) @ l1)) if self.l1 else penalty
 
     def mean_loss(self, vector, index, weight):
         """Return the mean cross-entropy on the rows at ``index``, without penalty.
@@ -356,7 +361,7 @@ class SoftmaxObjective:
         weight : ndarray or None
             A weight for each of them.
         """
-        coef, intercept = self._cast(*self.coefficients(vector))
+        coef, intercept = self.cast(*self.coefficients(vector))
         total = 0.0
         for start in range(0, len(index), self.blocks.block_rows):
             part = slice(start, start + self.blocks.block_rows)
@@ -377,11 +382,11 @@ class SoftmaxObjective:
 
         Over all rows, and for uncentred features: what sparse X needs.
         """
-        coef, intercept = self._cast(*self.coefficients(vector))
+        coef, intercept = self.cast(*self.coefficients(vector))
         share = self._sparse_share
 
         def make_totals():
-            return np.zeros(self._coef_shape, order=self._order), np.zeros(self.n_outputs)
+            return np.zeros(self._coef_shape, order=self.order), np.zeros(self.n_outputs)
 
         def add_block(block, totals):
             proba = softmax(linear_logits(block.X, coef, intercept, share), axis=0)
@@ -395,143 +400,6 @@ class SoftmaxObjective:
         diagonal = self._join(diagonal / self.scaling.scale**2, of_intercept)
         return diagonal / self.blocks.total_weight + self.l2_columns
 
-    # Samples of rows, for curvature ----------------------------------------------------
-
-    @functools.cached_property
-    def _sampling_weights(self):
-        """Cumulative weights that rows are drawn by: half by weight, half by weight x norm.
-
-        Rows far from the mean are rare and hold much of the curvature. A sample that misses
-        them promises steps several times too long; drawing by the squared norm as well
-        bounds the error (Xu et al., "Sub-sampled Newton methods with non-uniform sampling",
-        NeurIPS 2016).
-        """
-        blocks, scaling = self.blocks, self.scaling
-        by_square = np.full((1, self.n_features), 1.0 / scaling.scale**2, dtype=blocks.dtype)
-        by_value = (scaling.center * by_square).astype(blocks.dtype, copy=False)
-        norms = np.empty(blocks.n_rows)
-
-        def fill(start, stop, block):
-            norms[start:stop] = _backend.matmul_transposed(by_square, _backend.square(block.X))
-            if not scaling.is_trivial:
-                norms[start:stop] -= 2 * _backend.matmul_transposed(by_value, block.X)[0]
-
-        blocks.for_each(fill)
-        norms += np.sum(by_value * scaling.center)
-        np.maximum(norms, 0.0, out=norms)
-        norms *= 0.5 / max(norms.mean(), np.finfo(float).tiny)
-        norms += 0.5
-        if blocks.weight is not None:
-            norms *= blocks.weight
-        return np.cumsum(norms)
-
-    def sample(self, n_rows, rng):
-        """Draw rows, as a dense matrix of scaled features with the intercept's ones.
-
-        All rows are taken, in order, if that many are asked for.
-
-        Parameters
-        ----------
-        n_rows : int
-            Size of the sample.
-        rng : numpy.random.Generator
-            Draws it, with replacement.
-
-        Returns
-        -------
-        rows : ndarray of shape (n_rows, n_columns), float64
-        weight : ndarray of shape (n_rows,)
-            Sums to 1: weighted means over the sample estimate those over all rows.
-        """
-        blocks = self.blocks
-        if n_rows >= blocks.n_rows:
-            index = np.arange(blocks.n_rows)
-            weight = np.ones(blocks.n_rows) if blocks.weight is None else blocks.weight
-        else:
-            cumulative = self._sampling_weights
-            draws = np.sort(rng.random(n_rows)) * cumulative[-1]
-            draws = np.minimum(draws, np.nextafter(cumulative[-1], 0.0))  # not rounded up
-            index = np.searchsorted(cumulative, draws, side="right")
-            chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
-            weight = 1.0 / chance
-            if blocks.weight is not None:
-                weight *= blocks.weight[index]
-        return self.scaled_rows(blocks.take(index)), weight / weight.sum()
-
-    def scaled_rows(self, block):
-        """Return a block of rows as a dense matrix of scaled features, and ones."""
-        X = block.X.toarray() if self.blocks.is_sparse else block.X
-        rows = np.empty((X.shape[0], self.n_columns))
-        np.subtract(X, self.scaling.center, out=rows[:, : self.n_features])
-        rows[:, : self.n_features] /= self.scaling.scale
-        if self.fit_intercept:
-            rows[:, -1] = 1.0
-        return rows
-
-    # All rows, for curvature where they are few ---------------------------------------
-
-    def proba(self, vector):
-        """Return the probabilities of all rows, (n_classes, n_rows)."""
-        coef, intercept = self._cast(*self.coefficients(vector))
-        proba = np.empty((self.n_classes, self.blocks.n_rows))
-
-        def fill(start, stop, block):
-            proba[:, start:stop] = softmax(linear_logits(block.X, coef, intercept), axis=0)
-
-        self.blocks.for_each(fill)
-        return proba
-
-    def row_products(self):
-        r"""Return the inner products of dense rows in the metric of the penalty.
-
-        :math:`Z D^{-1} Z^\top` for scaled rows Z and the penalty's matrix D, (n_rows, n_rows).
-        """
-        X, center = self.blocks.X, self.scaling.center
-        n_rows, n_features = X.shape
-
-        def run(start, stop):
-            total = np.zeros((n_rows, n_rows))
-            for low in range(start, stop, _PRODUCT_COLUMNS):
-                columns = slice(low, min(low + _PRODUCT_COLUMNS, stop))
-                part = X[:, columns] - center[columns]
-                total += part @ part.T
-            return total
-
-        parts = self.blocks.share(run, n_features, n_rows**2 * n_features)
-        return sum(parts) / self.l2  # the scale of a feature is in D as in Z
-
-    def project(self, matrix):
-        """Return the products of an (n_outputs, n_features) matrix with all scaled rows."""
-        coef, intercept = self._cast(*self.scaling.to_raw(matrix, np.zeros(self.n_outputs)))
-        products = np.empty((self.n_outputs, self.blocks.n_rows))
-
-        def fill(start, stop, block):
-            products[:, start:stop] = _backend.matmul_transposed(coef, block.X)
-
-        self.blocks.for_each(fill)
-        products += intercept[:, None]
-        return products
-
-    def combine(self, weights):
-        """Return the sums of all scaled rows, (n_outputs, n_features), for as many weights."""
-        blocks = self.blocks
-        cast = weights.astype(blocks.dtype, order="C", copy=False)
-
-        def run(start, stop):
-            total = np.zeros(self._coef_shape, order=self._order)
-            for block in blocks.blocks(start, stop):
-                part = slice(start, start + block.X.shape[0])
-                _backend.add_matmul(total, cast[:, part], block.X)
-                start = part.stop
-            return total
-
-        parts = blocks.share(run, blocks.n_rows, blocks.n_stored * self.n_outputs)
-        return self.scaling.gradient(sum(parts), weights.sum(axis=1))
-
-    def sample_proba(self, vector, rows):
-        """Return the probabilities (n_classes, n_rows) of rows drawn by :meth:`sample`."""
-        return softmax(_with_reference(self.unpack(vector) @ rows.T), axis=0)
-
 
 def n_outputs(n_classes):
     """Return the number of rows of W: two classes need one."""
@@ -542,20 +410,3 @@ def _sum_of_squares(matrix):
     # As it lies in memory: np.vdot would copy a matrix in Fortran order first.
     flat = matrix.ravel(order="K")
     return float(np.vdot(flat, flat))
-
-
-def linear_logits(X, coef, intercept, share=None):
-    """Return the logits W x + b of a block of rows, (n_classes, n_rows).
-
-    ``share`` as for :func:`sklearn_softmax._backend.matmul_transposed`.
-    """
-    logits = _backend.matmul_transposed(coef, X, share)
-    logits += intercept[:, None]
-    return _with_reference(logits)
-
-
-def _with_reference(logits):
-    """Give a single output the first class's logit, which is 0."""
-    if logits.shape[0] > 1:
-        return logits
-    return np.concatenate([np.zeros_like(logits), logits])

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._blocks import RowBlocks
-from ._objective import linear_logits
+from ._rows import linear_logits
 from .functional import log_softmax, softmax
 
 

@@ -170,7 +170,9 @@ def run_epoch(objective, state, schedule, rng):
 
 def _pass_over(objective, state, schedule, order):
     """Return the state after one pass over the rows at ``order``."""
-    iterate, velocity = state.iterate.copy(), state.velocity.copy()
+    iterate = state.iterate.copy()
+    # (Without momentum nothing is written there.)
+    velocity = state.velocity.copy() if schedule.momentum.decay else state.velocity
     average = None if state.average is None else state.average.copy()
     steps_class = SparseSteps if objective.blocks.is_sparse else DenseSteps
     steps: Any = steps_class(

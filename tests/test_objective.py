@@ -5,17 +5,12 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_softmax import _blocks, _curvature
+from sklearn_softmax import _blocks, _curvature, _newton
 from sklearn_softmax._blocks import RowBlocks
-from sklearn_softmax._curvature import (
-    Curvature,
-    DiagonalCurvature,
-    DualCurvature,
-    ExactCurvature,
-    KroneckerCurvature,
-    add_softmax_hessian,
-)
+from sklearn_softmax._curvature import Curvature
+from sklearn_softmax._factored import DiagonalCurvature, KroneckerCurvature
 from sklearn_softmax._lbfgs import lbfgs
+from sklearn_softmax._newton import DualCurvature, ExactCurvature, add_softmax_hessian
 from sklearn_softmax._objective import SoftmaxObjective
 from sklearn_softmax._scaling import Scaling
 
@@ -121,7 +116,7 @@ def test_exact_curvature_by_blocks_and_from_a_copy(rng, monkeypatch):
     gradient = objective.pack(np.outer([1.0, -1.0, 0.0], np.arange(1.0, 6.0)))
     steps = []
     for small_table in (1 << 20, 0):
-        monkeypatch.setattr(_curvature, "_SMALL_TABLE", small_table)
+        monkeypatch.setattr(_newton, "_SMALL_TABLE", small_table)
         curvature = ExactCurvature(objective, 40, rng)
         curvature.renew(0.1 * np.ones(15))
         steps.append(curvature.solve(gradient))
@@ -167,7 +162,7 @@ def test_diagonal_curvature(rng, sparse):
     hessian = differences(lambda v: objective.loss_gradient(v)[1], vector)
     curvature = DiagonalCurvature(objective, rng)
     if not sparse:
-        curvature._sample = objective.sample(objective.blocks.n_rows, rng)
+        curvature._sample = objective.rows.sample(objective.blocks.n_rows, rng)
     curvature.renew(vector)
     step = curvature.solve(np.ones_like(vector))
     assert_allclose(step, 1 / np.diag(hessian), rtol=1e-5)
@@ -180,11 +175,11 @@ def test_sample_estimates_weighted_means(rng):
     weight = rng.random(5000) * (rng.random(5000) < 0.5)
     blocks = RowBlocks(X, rng.integers(0, 2, 5000), weight, n_classes=2)
     objective = SoftmaxObjective(blocks, C=1.0, scaling=Scaling.unscaled())
-    rows, sample_weight = objective.sample(2000, rng)
+    rows, sample_weight = objective.rows.sample(2000, rng)
     assert_allclose(sample_weight.sum(), 1)
     expected = np.average(X**2, axis=0, weights=weight)
     assert_allclose(sample_weight @ rows[:, :2] ** 2, expected, rtol=0.1)
-    everything, all_weights = objective.sample(5000, rng)
+    everything, all_weights = objective.rows.sample(5000, rng)
     assert_array_equal(everything[:, :2], X)
     assert_allclose(all_weights, weight / weight.sum())
 

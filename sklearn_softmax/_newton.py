@@ -1,0 +1,282 @@
+"""The exact Hessian of the loss, factored: of all parameters, or in the space of the rows."""
+
+from typing import Any
+
+import numpy as np
+from scipy.linalg import blas, lapack
+
+# Rows whose outer products are summed in one go, by the size of the products (bytes).
+_OUTER_BYTES = 2 << 20
+_OUTER_ROWS = 64
+# All rows of a table this small are kept as a scaled copy (bytes).
+_SMALL_TABLE = 1 << 20
+# Added to the rows' inner products, relative to their mean square: they may be dependent.
+_RANK_TOLERANCE = 1e-10
+
+
+class ExactCurvature:
+    """The Hessian on a sample of rows, with its Cholesky factor.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+        Its Hessian is modelled.
+    n_rows : int
+        Size of the sample.
+    rng : numpy.random.Generator
+        Draws the sample.
+    """
+
+    def __init__(self, objective, n_rows, rng):
+        self._objective = objective
+        self._rng = rng
+        self._n_rows = n_rows
+        self._system = _NewtonSystem(objective.n_outputs, objective.l2_columns)
+        self._takes_all = n_rows >= objective.blocks.n_rows
+        self._is_small = 8 * n_rows * objective.n_columns <= _SMALL_TABLE
+        self._sample: Any = None
+
+    def renew(self, vector):
+        """Compute and factor the Hessian at ``vector``."""
+        if self._takes_all and not self._is_small:
+            hessian = self._sum_over_blocks(vector)
+        else:
+            if self._sample is None or not self._takes_all:
+                self._sample = self._objective.rows.sample(self._n_rows, self._rng)
+            rows, weight = self._sample
+            proba = self._objective.rows.sample_proba(vector, rows)
+            hessian = self._system.sum_over_rows(rows, proba, weight, self._objective.blocks.share)
+        self._system.factor(hessian)
+
+    def _sum_over_blocks(self, vector):
+        objective = self._objective
+
+        def add_block(block, totals):
+            rows = objective.rows.of_block(block)
+            weight = np.ones(len(rows)) if block.weight is None else block.weight
+            self._system.add(rows, objective.rows.sample_proba(vector, rows), weight, totals[0])
+
+        (hessian,) = objective.blocks.accumulate(add_block, lambda: (self._system.zeros(),))
+        hessian /= objective.blocks.total_weight
+        return hessian
+
+    def solve(self, gradient, free=None):
+        """Return the Newton step for a flat gradient; for all parameters only."""
+        return self._objective.pack(self._system.solve(self._objective.unpack(gradient)))
+
+
+class DualCurvature:
+    r"""The whole Hessian where there are fewer rows than features, and a penalty on all of them.
+
+    With :math:`Z` the scaled rows, :math:`D` the penalty and :math:`Z D^{-1} Z^\top = L L^\top`,
+    the columns of :math:`T = D^{-1} Z^\top L^{-\top}` span all that the loss depends on, and
+    :math:`T^\top D T = I`. In that basis the rows are those of L: the Hessian has a side of
+    n_samples instead of n_features. Across it there is only the penalty:
+
+    .. math::
+        H^{-1} g = D^{-1} g + T (a - T^\top g) ,
+
+    where a solves the Newton system for :math:`T^\top g`. The intercept is a column of its own.
+    X is read twice to solve, and never copied.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+        Its Hessian is modelled.
+    """
+
+    def __init__(self, objective):
+        self._objective = objective
+        blocks = objective.blocks
+        self._penalty = objective.l2_columns[: objective.n_features]
+        products = objective.rows.inner_products()
+        ridge = _RANK_TOLERANCE * max(float(np.trace(products)) / len(products), 1e-300)
+        products[np.diag_indices_from(products)] += ridge
+        self._root = np.linalg.cholesky(products)
+        self._rows = self._with_intercept(self._root)
+        weight = np.ones(blocks.n_rows) if blocks.weight is None else blocks.weight
+        self._weight = weight / weight.sum()
+        penalty = np.ones(self._rows.shape[1])
+        penalty[blocks.n_rows :] = 0.0
+        self._system = _NewtonSystem(objective.n_outputs, penalty)
+
+    @staticmethod
+    def size(objective):
+        """Return the number of rows of the Hessian."""
+        return n_free_outputs(objective.n_outputs) * (
+            objective.blocks.n_rows + objective.fit_intercept
+        )
+
+    @staticmethod
+    def applies(objective):
+        """Return whether there are few enough rows, and a penalty."""
+        blocks = objective.blocks
+        return blocks.n_rows < blocks.n_features and objective.l2 > 0 and not blocks.is_sparse
+
+    def _with_intercept(self, rows):
+        if not self._objective.fit_intercept:
+            return rows
+        return np.hstack([rows, np.ones((len(rows), 1))])
+
+    def renew(self, vector):
+        """Compute and factor the Hessian at ``vector``."""
+        proba = self._objective.rows.proba(vector)
+        share = self._objective.blocks.share
+        self._system.factor(self._system.sum_over_rows(self._rows, proba, self._weight, share))
+
+    def solve(self, gradient, free=None):
+        """Return the Newton step for a flat gradient; for all parameters only."""
+        objective = self._objective
+        n_features, n_rows = objective.n_features, objective.blocks.n_rows
+        gradient = objective.unpack(gradient)
+        step = gradient.copy()
+        step[:, :n_features] /= self._penalty
+        products = objective.rows.project(step[:, :n_features])
+        reduced = np.hstack([self._triangular(products), gradient[:, n_features:]])
+        solution = self._system.solve(reduced)
+        change = self._triangular(solution[:, :n_rows] - reduced[:, :n_rows], transposed=True)
+        step[:, :n_features] += objective.rows.combine(change) / self._penalty
+        step[:, n_features:] = solution[:, n_rows:]
+        return objective.pack(step)
+
+    def _triangular(self, rows, transposed=False):
+        """Return the solutions of L x = row, or L' x = row, as rows."""
+        # (In Fortran order L is an upper triangle for LAPACK.)
+        solved, _ = lapack.dtrtrs(self._root.T, rows.T, lower=0, trans=int(not transposed))
+        return solved.T
+
+
+class _NewtonSystem:
+    """The Hessian of all classes for some columns, factored, to be solved for a gradient.
+
+    Adding a constant to the coefficients of all classes changes no probability, so for three
+    and more classes the Hessian of the loss is singular. The last class is held at 0 while
+    solving and the step centred over the classes afterwards, which is the step that the
+    penalty prefers.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Number of rows of W.
+    l2_columns : ndarray of shape (n_columns,)
+        Weight of half the square of the parameters of each column.
+    """
+
+    def __init__(self, n_outputs, l2_columns):
+        self._n_outputs = n_outputs
+        self._n_free = n_free_outputs(n_outputs)
+        self._l2_columns = l2_columns
+        self._size = self._n_free * len(l2_columns)
+
+    def zeros(self):
+        """Return a Hessian to be added to."""
+        return np.zeros((self._size, self._size), order="F")
+
+    def add(self, rows, proba, weight, hessian):
+        """Add what rows contribute to the mean, given their probabilities."""
+        free = slice(1, None) if self._n_outputs == 1 else slice(self._n_free)
+        add_softmax_hessian(rows, proba[free], weight, hessian)
+
+    def sum_over_rows(self, rows, proba, weight, share):
+        """Return the sum over rows, on the threads of ``share``."""
+
+        def run(start, stop):
+            hessian = self.zeros()
+            part = slice(start, stop)
+            self.add(rows[part], proba[:, part], weight[part], hessian)
+            return hessian
+
+        hessian, *others = share(run, len(rows), len(rows) * self._size**2)
+        for other in others:
+            hessian += other
+        return hessian
+
+    def factor(self, hessian):
+        """Add the penalty to a Hessian (which is overwritten), and factor it."""
+        n_free, n_columns = self._n_free, len(self._l2_columns)
+        by_class = hessian.T.reshape(n_free, n_columns, n_free, n_columns)
+        column = np.arange(n_columns)
+        for k in range(n_free):
+            by_class[k, column, k, column] += self._l2_columns
+        if n_free < self._n_outputs:
+            # The squared norm of centred coefficients, in terms of those not held at 0.
+            by_class[:, column, :, column] -= (self._l2_columns / self._n_outputs)[:, None, None]
+        self._factor = _CholeskyFactor(hessian)
+
+    def solve(self, gradient):
+        """Return the Newton step for a gradient, both (n_outputs, n_columns)."""
+        step = np.zeros_like(gradient)
+        solution = self._factor.solve(gradient[: self._n_free].ravel())
+        step[: self._n_free] = solution.reshape(self._n_free, -1)
+        if self._n_free < self._n_outputs:
+            step -= step.mean(axis=0)
+        return step
+
+
+def add_softmax_hessian(rows, proba, weight, hessian):
+    r"""Add :math:`\sum_i w_i (\operatorname{diag}(p_i) - p_i p_i^\top) \otimes z_i z_i^\top`.
+
+    Written as a block-diagonal part less one symmetric product :math:`Q^\top Q`, where row i
+    of Q is :math:`\sqrt{w_i} \, p_i \otimes z_i`.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_columns)
+        The z.
+    proba : ndarray of shape (n_outputs, n_rows)
+        The p, of all classes or of some.
+    weight : ndarray of shape (n_rows,)
+        The w.
+    hessian : ndarray of shape (n_outputs * n_columns, n_outputs * n_columns)
+        Added to in place, in its lower triangle. In Fortran order.
+    """
+    n_outputs, n_rows = proba.shape
+    n_columns = rows.shape[1]
+    size = n_outputs * n_columns
+    if n_outputs == 1:
+        scaled = rows * np.sqrt(proba[0] * (1.0 - proba[0]) * weight)[:, None]
+        hessian += scaled.T @ scaled
+        return
+    by_class = hessian.T.reshape(n_outputs, n_columns, n_outputs, n_columns)
+    root = np.sqrt(weight)
+    step = max(_OUTER_ROWS, _OUTER_BYTES // (8 * size))
+    outers = np.empty((min(step, n_rows), n_outputs, n_columns))
+    for start in range(0, n_rows, step):
+        part = slice(start, start + step)
+        z, p = rows[part], proba[:, part]
+        outer = outers[: len(z)]
+        # (Left to itself NumPy would lay it out by class, for a copy to be made of.)
+        np.multiply((p * root[part]).T[:, :, None], z[:, None, :], out=outer)
+        blas.dsyrk(-1.0, outer.reshape(len(z), size).T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
+        for k in range(n_outputs):
+            by_class[k, :, k, :] += z.T @ ((p[k] * weight[part])[:, None] * z)
+
+
+class _CholeskyFactor:
+    """A positive semi-definite matrix, factored after scaling its diagonal to 1.
+
+    Only the lower triangle is read.
+    """
+
+    def __init__(self, matrix):
+        diagonal = np.diagonal(matrix)
+        smallest = np.finfo(matrix.dtype).eps * diagonal.max(initial=1.0)
+        self._scale = 1.0 / np.sqrt(np.maximum(diagonal, smallest))
+        scaled = matrix * self._scale * self._scale[:, None]
+        ridge = 1e-12
+        while True:
+            np.fill_diagonal(scaled, 1.0 + ridge)
+            # LAPACK itself: on a small table SciPy's wrappers take longer than the work.
+            self._factor, failed = lapack.dpotrf(scaled, lower=1, clean=0)
+            if not failed:
+                return
+            ridge *= 100
+
+    def solve(self, vector):
+        solution, _ = lapack.dpotrs(self._factor, self._scale * vector, lower=1)
+        return self._scale * solution
+
+
+def n_free_outputs(n_outputs):
+    """Return how many rows of W are free where a constant over the classes changes nothing."""
+    return max(1, n_outputs - 1)

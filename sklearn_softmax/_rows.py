@@ -1,0 +1,186 @@
+"""Rows as the scaled parameters see them: their logits, samples of them, products with them.
+
+Models of the curvature are made of these; see :mod:`sklearn_softmax._curvature`.
+"""
+
+import functools
+import weakref
+
+import numpy as np
+
+from . import _backend
+from .functional import softmax
+
+# Columns of X of which inner products are taken at once.
+_PRODUCT_COLUMNS = 512
+
+
+class ScaledRows:
+    """The rows of an objective, centred and scaled, with a 1 for the intercept.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+        Its blocks, its scaling and the layout of its parameters.
+    """
+
+    def __init__(self, objective):
+        # (An objective has its rows: no cycle shall keep X longer than the fit.)
+        self._objective = weakref.proxy(objective)
+        self._blocks = objective.blocks
+        self._scaling = objective.scaling
+
+    @functools.cached_property
+    def _sampling_weights(self):
+        """Cumulative weights that rows are drawn by: half by weight, half by weight x norm.
+
+        Rows far from the mean are rare and hold much of the curvature. A sample that misses
+        them promises steps several times too long; drawing by the squared norm as well
+        bounds the error (Xu et al., "Sub-sampled Newton methods with non-uniform sampling",
+        NeurIPS 2016).
+        """
+        blocks, scaling = self._blocks, self._scaling
+        n_features = blocks.n_features
+        by_square = np.full((1, n_features), 1.0 / scaling.scale**2, dtype=blocks.dtype)
+        by_value = (scaling.center * by_square).astype(blocks.dtype, copy=False)
+        norms = np.empty(blocks.n_rows)
+
+        def fill(start, stop, block):
+            norms[start:stop] = _backend.matmul_transposed(by_square, _backend.square(block.X))
+            if not scaling.is_trivial:
+                norms[start:stop] -= 2 * _backend.matmul_transposed(by_value, block.X)[0]
+
+        blocks.for_each(fill)
+        norms += np.sum(by_value * scaling.center)
+        np.maximum(norms, 0.0, out=norms)
+        norms *= 0.5 / max(norms.mean(), np.finfo(float).tiny)
+        norms += 0.5
+        if blocks.weight is not None:
+            norms *= blocks.weight
+        return np.cumsum(norms)
+
+    def sample(self, n_rows, rng):
+        """Draw rows, as a dense matrix of scaled features with the intercept's ones.
+
+        All rows are taken, in order, if that many are asked for.
+
+        Parameters
+        ----------
+        n_rows : int
+            Size of the sample.
+        rng : numpy.random.Generator
+            Draws it, with replacement.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_rows, n_columns), float64
+        weight : ndarray of shape (n_rows,)
+            Sums to 1: weighted means over the sample estimate those over all rows.
+        """
+        blocks = self._blocks
+        if n_rows >= blocks.n_rows:
+            index = np.arange(blocks.n_rows)
+            weight = np.ones(blocks.n_rows) if blocks.weight is None else blocks.weight
+        else:
+            cumulative = self._sampling_weights
+            draws = np.sort(rng.random(n_rows)) * cumulative[-1]
+            draws = np.minimum(draws, np.nextafter(cumulative[-1], 0.0))  # not rounded up
+            index = np.searchsorted(cumulative, draws, side="right")
+            chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
+            weight = 1.0 / chance
+            if blocks.weight is not None:
+                weight *= blocks.weight[index]
+        return self.of_block(blocks.take(index)), weight / weight.sum()
+
+    def of_block(self, block):
+        """Return a block of rows as a dense matrix of scaled features, and ones."""
+        X = block.X.toarray() if self._blocks.is_sparse else block.X
+        rows = np.empty((X.shape[0], self._objective.n_columns))
+        np.subtract(X, self._scaling.center, out=rows[:, : self._objective.n_features])
+        rows[:, : self._objective.n_features] /= self._scaling.scale
+        if self._objective.fit_intercept:
+            rows[:, -1] = 1.0
+        return rows
+
+    def proba(self, vector):
+        """Return the probabilities of all rows, (n_classes, n_rows)."""
+        coef, intercept = self._objective.cast(*self._objective.coefficients(vector))
+        proba = np.empty((self._objective.n_classes, self._blocks.n_rows))
+
+        def fill(start, stop, block):
+            proba[:, start:stop] = softmax(linear_logits(block.X, coef, intercept), axis=0)
+
+        self._blocks.for_each(fill)
+        return proba
+
+    def inner_products(self):
+        r"""Return the inner products of dense rows in the metric of the penalty.
+
+        :math:`Z D^{-1} Z^\top` for scaled rows Z and the penalty's matrix D, (n_rows, n_rows).
+        """
+        X, center = self._blocks.X, self._scaling.center
+        n_rows, n_features = X.shape
+
+        def run(start, stop):
+            total = np.zeros((n_rows, n_rows))
+            for low in range(start, stop, _PRODUCT_COLUMNS):
+                columns = slice(low, min(low + _PRODUCT_COLUMNS, stop))
+                part = X[:, columns] - center[columns]
+                total += part @ part.T
+            return total
+
+        parts = self._blocks.share(run, n_features, n_rows**2 * n_features)
+        return sum(parts) / self._objective.l2  # the scale of a feature is in D as in Z
+
+    def project(self, matrix):
+        """Return the products of an (n_outputs, n_features) matrix with all scaled rows."""
+        coef, intercept = self._objective.cast(
+            *self._scaling.to_raw(matrix, np.zeros(self._objective.n_outputs))
+        )
+        products = np.empty((self._objective.n_outputs, self._blocks.n_rows))
+
+        def fill(start, stop, block):
+            products[:, start:stop] = _backend.matmul_transposed(coef, block.X)
+
+        self._blocks.for_each(fill)
+        products += intercept[:, None]
+        return products
+
+    def combine(self, weights):
+        """Return the sums of all scaled rows, (n_outputs, n_features), for as many weights."""
+        blocks = self._blocks
+        cast = weights.astype(blocks.dtype, order="C", copy=False)
+
+        def run(start, stop):
+            total = np.zeros(
+                (self._objective.n_outputs, blocks.n_features), order=self._objective.order
+            )
+            for block in blocks.blocks(start, stop):
+                part = slice(start, start + block.X.shape[0])
+                _backend.add_matmul(total, cast[:, part], block.X)
+                start = part.stop
+            return total
+
+        parts = blocks.share(run, blocks.n_rows, blocks.n_stored * self._objective.n_outputs)
+        return self._scaling.gradient(sum(parts), weights.sum(axis=1))
+
+    def sample_proba(self, vector, rows):
+        """Return the probabilities (n_classes, n_rows) of rows drawn by :meth:`sample`."""
+        return softmax(with_reference(self._objective.unpack(vector) @ rows.T), axis=0)
+
+
+def linear_logits(X, coef, intercept, share=None):
+    """Return the logits W x + b of a block of rows, (n_classes, n_rows).
+
+    ``share`` as for :func:`sklearn_softmax._backend.matmul_transposed`.
+    """
+    logits = _backend.matmul_transposed(coef, X, share)
+    logits += intercept[:, None]
+    return with_reference(logits)
+
+
+def with_reference(logits):
+    """Give a single output the first class's logit, which is 0."""
+    if logits.shape[0] > 1:
+        return logits
+    return np.concatenate([np.zeros_like(logits), logits])
