@@ -20,14 +20,13 @@ from typing import Literal
 import numpy as np
 
 from . import _backend
-from ._rows import ScaledRows, linear_logits
+from ._rows import ScaledRows, linear_logits, sparse_share
 from ._scaling import Scaling
 from .functional import cross_entropy, cross_entropy_loss_gradient, softmax
 
 # From so many multiplications an evaluation on, compiled loops repay the half second that they
-# take to load; sparse products of SciPy are an order of magnitude slower than dense ones.
+# take to load.
 _COMPILED_WORK = 200_000_000
-_COMPILED_SPARSE_WORK = 10_000_000
 # With more parameters than this, W and its gradient outgrow a core's cache; BLAS minds that.
 _COMPILED_PARAMETERS = 100_000
 # Codes of the dtypes of X that they take: booleans, integers, float32 and float64.
@@ -226,10 +225,7 @@ class SoftmaxObjective:
     @functools.cached_property
     def _sparse_share(self):
         """What shares compiled products of sparse rows among threads; None for SciPy's."""
-        blocks = self.blocks
-        if not blocks.is_sparse or blocks.n_stored * self.n_outputs < _COMPILED_SPARSE_WORK:
-            return None
-        return None if _backend.compiled_loops().add_sparse is None else blocks.share
+        return sparse_share(self.blocks)
 
     @property
     def is_compiled(self):

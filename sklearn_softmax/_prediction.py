@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._blocks import RowBlocks
-from ._rows import linear_logits
+from ._rows import linear_logits, sparse_share
 from .functional import log_softmax, softmax
 
 
@@ -40,11 +40,11 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
 
         sample = transform(np.zeros((n_classes, 1), dtype=blocks.dtype))
         result = np.empty((blocks.n_rows, *sample.shape[:-1]), dtype=sample.dtype)
-        are_finite = []
+        are_finite, share = [], sparse_share(blocks)
 
         def fill(start, stop, block):
             with np.errstate(over="ignore", invalid="ignore"):  # in each thread
-                logits = linear_logits(block.X, coef, intercept)
+                logits = linear_logits(block.X, coef, intercept, share)
                 are_finite.append(np.isfinite(logits.sum()))
                 result[start:stop] = transform(logits).T
 

@@ -11,6 +11,9 @@ import numpy as np
 from . import _backend
 from .functional import softmax
 
+# From so many multiplications on, compiled products of sparse rows repay loading: SciPy's are an
+# order of magnitude slower than dense ones.
+_COMPILED_SPARSE_WORK = 10_000_000
 # Columns of X of which inner products are taken at once.
 _PRODUCT_COLUMNS = 512
 
@@ -184,3 +187,10 @@ def with_reference(logits):
     if logits.shape[0] > 1:
         return logits
     return np.concatenate([np.zeros_like(logits), logits])
+
+
+def sparse_share(blocks):
+    """Return what shares compiled products of sparse rows among threads; None for SciPy's."""
+    if not blocks.is_sparse or blocks.n_stored * blocks.n_classes < _COMPILED_SPARSE_WORK:
+        return None
+    return None if _backend.compiled_loops().add_sparse is None else blocks.share

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _blocks, _objective
+from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _blocks, _objective, _rows
 from sklearn_softmax._blocks import RowBlocks
 from sklearn_softmax._objective import SoftmaxObjective
 from sklearn_softmax._scaling import Scaling
@@ -18,7 +18,7 @@ _compiled = pytest.importorskip("sklearn_softmax._compiled", exc_type=ImportErro
 
 def set_threshold(monkeypatch, work):
     monkeypatch.setattr(_objective, "_COMPILED_WORK", work)
-    monkeypatch.setattr(_objective, "_COMPILED_SPARSE_WORK", work)
+    monkeypatch.setattr(_rows, "_COMPILED_SPARSE_WORK", work)
 
 
 def as_given(X):
@@ -155,11 +155,13 @@ def test_exp_is_exact_to_the_last_digit():
 @pytest.mark.parametrize("make", [as_given, sparse])
 def test_the_model_is_the_same(monkeypatch, make):
     X, y = load_digits(return_X_y=True)
-    models = []
+    models, proba = [], []
     for work in (0, np.inf):
         set_threshold(monkeypatch, work)
         models.append(SoftmaxRegressionClassifier(C=0.01, tol=1e-8).fit(make(X), y))
+        proba.append(models[0].predict_proba(make(X)))
     assert_allclose(models[0].coef_, models[1].coef_, atol=1e-7)
+    assert_allclose(proba[0], proba[1], rtol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
