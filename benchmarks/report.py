@@ -58,9 +58,10 @@ def against(problem, is_peer):
 
 def as_it_comes(problem, name):
     """Return a cell: the seconds of an estimator at its defaults, and where it ended."""
-    points = problem["solvers"][f"{name} {AS_IT_COMES}"]["points"]
-    if not points:
-        return "not finished"
+    solver = problem["solvers"].get(f"{name} {AS_IT_COMES}")
+    if solver is None or not solver["points"]:
+        return "not run" if solver is None else "not finished"
+    points = solver["points"]
     seconds, value, warned = points[-1]
     gap = max(value / best_value(problem) - 1, 0.0)
     return f"{seconds:.2g} s, {gap:.0e}" + " (warned)" * warned

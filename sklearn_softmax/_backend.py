@@ -111,8 +111,10 @@ def _label_mask(array, labels, axis, xp):
 def take_rows(X, index):
     """Return rows of X: a view (of its data, for CSR) of a slice, a copy of positions."""
     if not isinstance(index, slice):
-        # (take lets other threads run, indexing does not.)
-        return X[index] if sp.issparse(X) else np.take(X, index, axis=0)
+        # (take lets other threads run, which indexing does not; but it copies X whole first
+        # where X is not laid out by rows.)
+        has_rows = not sp.issparse(X) and X.flags.c_contiguous and X.flags.aligned
+        return np.take(X, index, axis=0) if has_rows else X[index]
     if not sp.issparse(X):
         return X[index]
     # SciPy's own slicing validates the result, which costs more than a small product.

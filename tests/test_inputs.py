@@ -107,12 +107,17 @@ def test_other_dtypes_are_computed_in_float64(dtype, options):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("options", SOLVERS, ids=["lbfgs", "sgd"])
-@pytest.mark.parametrize("kind", ["float64", "uint8", "csr"])
+@pytest.mark.parametrize("kind", ["float64", "uint8", "fortran", "csr"])
 def test_memory_above_X(options, kind):
     """X is not copied, nor are arrays of rows x classes made."""
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 255, (40_000, 50), dtype=np.uint8), rng.integers(0, 10, 40_000)
-    X = {"float64": X.astype(float), "uint8": X, "csr": sp.csr_array(X * (X > 128.0))}[kind]
+    X = {
+        "float64": X.astype(float),
+        "uint8": X,
+        "fortran": np.asfortranarray(X, dtype=float),
+        "csr": sp.csr_array(X * (X > 128.0)),
+    }[kind]
     clf = SoftmaxRegressionClassifier(**{**options, "max_iter": 3, "n_jobs": 1})
     clf.fit(X[:1000], y[:1000]) if kind == "csr" else None  # imports and caches
     tracemalloc.start()
