@@ -8,12 +8,12 @@ import os
 import time
 import tracemalloc
 import warnings
-from statistics import median
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 
 import numpy as np
 import torch
+from everyday import seconds
 from panel import BENCHMARK, selected, versions
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDClassifier
@@ -100,16 +100,6 @@ class PyTorchSoftmax:
 
     def score(self, X, y):
         return float((self.predict_proba(X).argmax(1) == y).mean())
-
-
-def seconds(function, repeats=5):
-    """Return the median time of a call."""
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        taken.append(time.perf_counter() - start)
-    return median(taken)
 
 
 def fashion_mnist():

@@ -10,7 +10,6 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -19,9 +18,11 @@ from ._fitting import fit_all, fit_chunk, initial_coefficients
 from ._training import Observer, Training
 from ._validation import (
     FEATURE_CHECKS,
+    check_finite,
     check_training_data,
     check_warm_start,
     refuse_for_streams,
+    refused_if_not_finite,
 )
 
 
@@ -276,7 +277,8 @@ class SoftmaxRegressionClassifier(
             observer = None
             if self.verbose or hasattr(self, "_skl_callbacks"):
                 observer = Observer(self, context, reported, self.verbose)
-            fitted = fit_all(self, data, start, observer)
+            with refused_if_not_finite(self, data.X):
+                fitted = fit_all(self, data, start, observer)
             self._publish(fitted)
             self.n_iter_ = np.array([fitted.training.state.n_iter], dtype=np.int32)
             self.loss_curve_ = fitted.training.loss_curve
@@ -316,7 +318,8 @@ class SoftmaxRegressionClassifier(
             is_first = not hasattr(self, "classes_")
             data = check_training_data(self, X, y, sample_weight, classes=classes, is_stream=True)
             start = initial_coefficients(self, data, warm=not is_first)
-            fitted = fit_chunk(self, data, start, None if is_first else self._stream)
+            with refused_if_not_finite(self, data.X):
+                fitted = fit_chunk(self, data, start, None if is_first else self._stream)
             self._publish(fitted)
             self.n_iter_ = np.array([1 if is_first else self.n_iter_[0] + 1], dtype=np.int32)
             before = [] if is_first else self.loss_curve_
@@ -452,7 +455,7 @@ class SoftmaxRegressionClassifier(
 
     def _predict(self, X, transform):
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, ensure_all_finite=False, **FEATURE_CHECKS)
+        X = validate_data(self, X, reset=False, **FEATURE_CHECKS)
         result, is_finite = _prediction.predict_blocks(
             X,
             self.coef_,
@@ -462,7 +465,7 @@ class SoftmaxRegressionClassifier(
             n_jobs=self.n_jobs,
         )
         if not is_finite:  # (Finite X whose logits overflow is let through.)
-            assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+            check_finite(self, X)
         return result
 
     def __sklearn_tags__(self):

@@ -250,19 +250,24 @@ class SoftmaxObjective:
             total_loss += loop(*block, self.label_smoothing, coef, intercept, *derivatives)
             return
         with np.errstate(over="ignore", invalid="ignore"):  # the solvers judge what comes
-            loss, residual = cross_entropy_loss_gradient(
-                linear_logits(block.X, coef, intercept, share),
-                block.y,
-                sample_weight=block.weight,
-                label_smoothing=self.label_smoothing,
-                axis=0,
-                reduction="sum",
-                overwrite_logits=True,
-            )
-            residual = residual[-self.n_outputs :]
+            logits = linear_logits(block.X, coef, intercept, share)
+            loss, residual = self._loss_residual(logits, block)
             total_loss += loss
             _backend.add_matmul(coef_gradient, residual, block.X, share)
             intercept_gradient += residual.sum(axis=1)
+
+    def _loss_residual(self, logits, block):
+        """Return a block's sum of losses, and their derivative by each output's logit."""
+        loss, residual = cross_entropy_loss_gradient(
+            logits,
+            block.y,
+            sample_weight=block.weight,
+            label_smoothing=self.label_smoothing,
+            axis=0,
+            reduction="sum",
+            overwrite_logits=True,
+        )
+        return loss, residual[-self.n_outputs :]
 
     def _scale_gradient(self, gradient, scaling):
         """Turn the derivative by (W, b), in place, into that by scaled parameters."""
@@ -325,16 +330,9 @@ class SoftmaxObjective:
         X = block.X
         if not self.scaling.is_trivial:
             X = _backend.divide_columns(X, self.scaling.scale)
-        loss, residual = cross_entropy_loss_gradient(
-            linear_logits(X, coef, intercept, self._sparse_share),
-            block.y,
-            sample_weight=block.weight,
-            label_smoothing=self.label_smoothing,
-            axis=0,
-            reduction="sum",
-            overwrite_logits=True,
-        )
-        residual = residual[-self.n_outputs :] * (-rate / weight)
+        logits = linear_logits(X, coef, intercept, self._sparse_share)
+        loss, residual = self._loss_residual(logits, block)
+        residual *= -rate / weight
         _backend.add_matmul(coef, residual, X, self._sparse_share)
         intercept += residual.sum(axis=1)
         return float(loss) / weight

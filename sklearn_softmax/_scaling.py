@@ -45,26 +45,22 @@ class Scaling:
         origin = np.zeros(n_features)
         if center:
             first = next(blocks.blocks())
-            origin = np.asarray(first.X.mean(axis=0), dtype=blocks.dtype)
+            with np.errstate(over="ignore", invalid="ignore"):
+                origin = np.asarray(first.X.mean(axis=0), dtype=blocks.dtype)
 
         def make_totals():
             return np.zeros(n_features), np.zeros(n_features)
 
         def add_block(block, totals):
-            shifted = block.X - origin if center else block.X
-            weight = np.ones(len(shifted)) if block.weight is None else block.weight
+            weight = np.ones(block.X.shape[0]) if block.weight is None else block.weight
             with np.errstate(over="ignore", invalid="ignore"):  # judged below; in each thread
+                shifted = block.X - origin if center else block.X
                 totals[0][...] += weight @ shifted
                 totals[1][...] += weight @ (shifted * shifted)
 
         totals = blocks.accumulate(add_block, make_totals)
         first_moment, second_moment = (total / blocks.total_weight for total in totals)
-        if not np.isfinite(second_moment).all():
-            column = int(np.argmin(np.isfinite(second_moment)))
-            raise ValueError(
-                f"X holds values too large to be squared in {blocks.dtype}, in column {column}. "
-                "Scale it, or pass it as float64."
-            )
+        _refuse_overflow(second_moment, blocks.dtype)
         if not center:
             return cls(np.zeros(n_features), _or_typical(np.sqrt(second_moment), 0.0))
         scale = np.sqrt(np.maximum(second_moment - first_moment**2, 0.0))
@@ -77,10 +73,12 @@ class Scaling:
         """Take the root mean square of each feature's non-zero values from sparse rows."""
         squares, counts = np.zeros(blocks.n_features), np.zeros(blocks.n_features)
         for block in blocks.blocks(size=_COUNTED_ROWS):
-            for total, values in ((counts, block.X.data != 0), (squares, block.X.data**2.0)):
-                if block.weight is not None:
-                    values = values * np.repeat(block.weight, np.diff(block.X.indptr))
-                total += np.bincount(block.X.indices, values, blocks.n_features)
+            with np.errstate(over="ignore", invalid="ignore"):  # judged below
+                for total, values in ((counts, block.X.data != 0), (squares, block.X.data**2.0)):
+                    if block.weight is not None:
+                        values = values * np.repeat(block.weight, np.diff(block.X.indptr))
+                    total += np.bincount(block.X.indices, values, blocks.n_features)
+        _refuse_overflow(squares, blocks.dtype)
         counts[counts == 0] = 1.0
         scale = _or_typical(np.sqrt(squares / counts), 0.0)
         return cls(np.zeros(blocks.n_features), scale)
@@ -115,3 +113,12 @@ def _or_typical(scale, floor):
     """Replace scales that are not above a floor: in rows still to come they may be."""
     is_known = scale > floor
     return np.where(is_known, scale, np.median(scale[is_known]) if is_known.any() else 1.0)
+
+
+def _refuse_overflow(squares, dtype):
+    if not np.isfinite(squares).all():
+        column = int(np.argmin(np.isfinite(squares)))
+        raise ValueError(
+            f"X holds values too large to be squared in {dtype}, in column {column}. "
+            "Scale it, or pass it as float64."
+        )

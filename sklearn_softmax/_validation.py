@@ -1,16 +1,42 @@
 """What ``fit`` and ``partial_fit`` are given, checked and made ready."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from . import _targets
 
 # Features of any dtype and layout are taken as they are; CSC becomes CSR.
-FEATURE_CHECKS = {"accept_sparse": "csr", "accept_large_sparse": True, "dtype": "numeric"}
+# X is not searched for NaN and infinity: they show in the first loss, and in every logit.
+FEATURE_CHECKS = {
+    "accept_sparse": "csr",
+    "accept_large_sparse": True,
+    "dtype": "numeric",
+    "ensure_all_finite": False,
+}
+
+
+@contextmanager
+def refused_if_not_finite(estimator, X):
+    """Say that X is not finite where that is why something fails."""
+    try:
+        yield
+    except ValueError:
+        try:
+            check_finite(estimator, X)
+        except ValueError as reason:
+            raise reason from None
+        raise
+
+
+def check_finite(estimator, X):
+    """Raise an error if X holds NaN or infinity."""
+    assert_all_finite(X, estimator_name=type(estimator).__name__, input_name="X")
 
 
 @dataclass

@@ -238,3 +238,31 @@ def test_convergence_warning_says_what_to_change(wine, solver, unit):
         clf.fit(X, y)
     assert_array_equal(clf.n_iter_, [2])
     assert len(clf.loss_curve_) == 2
+
+
+KINDS = {"dense": np.asarray, "fortran": np.asfortranarray, "csr": sp.csr_array}
+OPTIONS = {
+    "lbfgs": {},
+    "L1": {"l1_ratio": 0.5},
+    "sgd": {"solver": "sgd"},
+    "sgd at a rate": {"solver": "sgd", "learning_rate_init": 0.01},
+    "early stopping": {"early_stopping": True, "validation_fraction": 0.5},
+}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(50, 4), (30, 60), (8000, 200)])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_what_is_not_finite_in_x_is_told(rng, value, shape, kind, options):
+    """X is not searched for it; whatever fails of it, the error says why."""
+    X = rng.standard_normal(shape)
+    X[np.abs(X) < 0.5] = 0.0
+    X[shape[0] // 2, shape[1] // 2] = value
+    y = np.arange(shape[0]) % 13 % 5
+    clf = SoftmaxRegressionClassifier(**OPTIONS[options], random_state=0)
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+        clf.fit(KINDS[kind](X), y)
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+        clf.set_params(early_stopping=False).partial_fit(KINDS[kind](X), y, classes=range(5))
+    assert not hasattr(clf, "coef_")
