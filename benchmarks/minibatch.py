@@ -103,8 +103,7 @@ class PyTorchSoftmax:
 
 
 def fashion_mnist():
-    X, X_test, y, y_test = split("fashion_mnist[scale=1]")
-    return X, X_test, y, y_test
+    return split("fashion_mnist[scale=1]")
 
 
 def textbook():

@@ -40,6 +40,11 @@ class Block(NamedTuple):
     y: np.ndarray | None
     weight: np.ndarray | None
 
+    @property
+    def row_weights(self):
+        """The weights, also where all are 1."""
+        return np.ones(self.X.shape[0]) if self.weight is None else self.weight
+
 
 class RowBlocks:
     """Rows, and sums of functions of blocks of them.
@@ -114,14 +119,17 @@ class RowBlocks:
 
     def blocks(self, start=0, stop=None, size=None):
         """Yield the blocks of rows ``start:stop``, in order, of ``size`` rows if given."""
-        for index in self._slices(start, stop, size or self.block_rows):
-            yield self._block(_backend.take_rows(self.X, index), index)
+        return map(self.take, self._slices(start, stop, size or self.block_rows))
+
+    def indexed_blocks(self, start, stop):
+        """Yield the blocks of rows ``start:stop`` in order, each with the slice that it is of."""
+        for index in self._slices(start, stop, self.block_rows):
+            yield index, self.take(index)
 
     def _stored_blocks(self, start, stop):
         """Yield large blocks of rows ``start:stop``, with X in the dtype it is stored in."""
-        for index in self._slices(start, stop, max(self.block_rows, _MIN_STORED_ROWS)):
-            weight = None if self.weight is None else self.weight[index]
-            yield Block(_backend.take_rows(self.X, index), self.y[index], weight)
+        size = max(self.block_rows, _MIN_STORED_ROWS)
+        return map(self._take_stored, self._slices(start, stop, size))
 
     def _slices(self, start, stop, size):
         stop = self.n_rows if stop is None else stop
@@ -162,16 +170,17 @@ class RowBlocks:
             The number of rows times the mean weight: what to divide a sum over the batch by.
         """
         mean_weight = self.mean_weight
-        parts = [order[start : start + size] for start in range(0, len(order), size)]
-        fetch = self._stored_batch if is_compiled else self._batch
+        starts = range(0, len(order), size)
+        parts = [_as_slice(order[start : start + size]) for start in starts]
+        fetch = self._take_stored if is_compiled else self.take
         is_view = (is_compiled or self.X.dtype == self.dtype) and _is_range(order)
         is_small = self.is_sparse or self.n_stored < _MIN_THREAD_WORK
         if self._n_threads == 1 or is_view or is_small:
             batches = map(fetch, parts)
         else:
             batches = self._read_ahead(fetch, parts)
-        for part, batch in zip(parts, batches, strict=True):
-            yield batch, len(part) * mean_weight
+        for batch in batches:
+            yield batch, batch.X.shape[0] * mean_weight
 
     def _read_ahead(self, fetch, parts):
         """Yield what is fetched for each part, while a thread fetches that for the next."""
@@ -182,24 +191,9 @@ class RowBlocks:
             yield batch
         yield coming.result()
 
-    def _batch(self, index):
-        """Return the rows at ``index`` as a block: a view where they follow one another."""
-        index = _as_slice(index)
-        return self._block(_backend.take_rows(self.X, index), index)
-
-    def _stored_batch(self, index):
-        """Return the same with X in the dtype it is stored in."""
-        index = _as_slice(index)
-        weight = None if self.weight is None else self.weight[index]
-        return Block(_backend.take_rows(self.X, index), self.y[index], weight)
-
     def take(self, index):
-        """Return the rows at ``index`` (an integer array) as one block, copied."""
-        return self._block(_backend.take_rows(self.X, index), index)
-
-    def _block(self, X, index):
-        y = None if self.y is None else self.y[index]
-        weight = None if self.weight is None else self.weight[index]
+        """Return the rows at ``index`` as a block: a view of a slice, a copy of positions."""
+        X, y, weight = self._take_stored(index)
         if y is not None and y.ndim == 2:
             if self.class_weight is not None:
                 y = y * self.class_weight
@@ -207,6 +201,12 @@ class RowBlocks:
                 y /= np.maximum(y.sum(axis=1, keepdims=True), np.finfo(y.dtype).tiny)
             y = np.ascontiguousarray(y.T, dtype=self.dtype)
         return Block(_backend.as_float(X, self.dtype), y, weight)
+
+    def _take_stored(self, index):
+        """Return the same as it is stored: X in its own dtype, probabilities by row."""
+        y = None if self.y is None else self.y[index]
+        weight = None if self.weight is None else self.weight[index]
+        return Block(_backend.take_rows(self.X, index), y, weight)
 
     def accumulate(self, kernel, make_totals, *, is_compiled=False):
         """Sum a function over all rows.
@@ -243,9 +243,8 @@ class RowBlocks:
         """Call ``function(start, stop, block)`` for every block, on all threads."""
 
         def run(start, stop):
-            for block in self.blocks(start, stop):
-                function(start, start + block.X.shape[0], block)
-                start += block.X.shape[0]
+            for index, block in self.indexed_blocks(start, stop):
+                function(index.start, index.stop, block)
 
         self._map_rows(run, holds_lock=self.is_sparse)
 

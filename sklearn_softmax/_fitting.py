@@ -13,7 +13,7 @@ from ._backend import float_dtype
 from ._blocks import RowBlocks
 from ._curvature import Curvature
 from ._lbfgs import lbfgs
-from ._metric import choose_metric, choose_scaling, stable_rate
+from ._metric import choose_metric, stable_rate
 from ._objective import SoftmaxObjective, n_outputs
 from ._scaling import Scaling
 from ._steps import Momentum
@@ -205,7 +205,14 @@ def _set_rows_aside(estimator, data, blocks):
     training_weight = np.zeros(blocks.n_rows)
     training_weight[training_rows] = 1.0 if weight is None else data.weight[training_rows]
     blocks.set_weight(training_weight)
-    return lambda objective, vector: -objective.mean_loss(vector, rows, weight)
+
+    def score(objective, vector):
+        loss = objective.mean_loss(vector, rows, weight)
+        if not np.isfinite(loss):
+            raise ValueError("The loss of the validation rows is not finite.")
+        return -loss
+
+    return score
 
 
 # SGD -----------------------------------------------------------------------------------
@@ -220,7 +227,9 @@ def _sgd_scaling(estimator, blocks):
     if estimator.learning_rate_init != "auto":
         # A learning rate given as a number is meant for the features as they are.
         return Scaling.unscaled()
-    return choose_scaling(blocks, center=estimator.fit_intercept)
+    if blocks.is_sparse:
+        return Scaling.of_stored(blocks)
+    return Scaling.of_rows(blocks, center=estimator.fit_intercept)
 
 
 def _schedule(estimator, objective, rng):
@@ -230,9 +239,10 @@ def _schedule(estimator, objective, rng):
     is_auto = estimator.learning_rate_init == "auto"
     given = _given(estimator, blocks)
     batch_size = estimator.batch_size
-    if batch_size == "auto":
+    if batch_size == "auto" and len(order) <= _FEW_ROWS:
+        batch_size = _FEW_ROWS
+    elif batch_size == "auto":
         batch_size = min(max(len(order) // _BATCHES, _SMALLEST_BATCH), _LARGEST_BATCH)
-        batch_size = _FEW_ROWS if len(order) <= _FEW_ROWS else batch_size
     metric = choose_metric(objective, order) if is_auto else None
     rate = estimator.learning_rate_init
     if is_auto:

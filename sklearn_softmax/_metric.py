@@ -1,4 +1,4 @@
-r"""The scales that "auto" takes SGD's steps in, and the learning rate that they bear.
+r"""The metric that "auto" takes SGD's steps in, and the learning rate that they bear.
 
 With all probabilities equal, where a model starts, the Hessian of the mean cross-entropy is
 :math:`c \, E[z z^\top]` for every class, with :math:`c = 1/K` for K classes (1/4 for two). It
@@ -20,7 +20,6 @@ With momentum it is also bounded by what the batches bear that momentum takes to
 import numpy as np
 
 from . import _backend
-from ._scaling import Scaling
 
 # More columns than this are not worth a metric.
 _METRIC_COLUMNS = 257
@@ -94,7 +93,7 @@ def _largest_curvature(objective, metric, index, n_rows, n_tries):
 def _gram_norm(objective, metric, index):
     """Return the largest eigenvalue of M Z' S Z, for scaled rows Z and weights S."""
     block = objective.blocks.take(index)
-    weight = np.ones(len(index)) if block.weight is None else block.weight
+    weight = block.row_weights
     if objective.blocks.is_sparse:
         rows = _backend.divide_columns(block.X, objective.scaling.scale)
         one = float(objective.fit_intercept)  # its column, which is not stored
@@ -112,10 +111,3 @@ def _gram_norm(objective, metric, index):
             break
         vector /= norm
     return norm
-
-
-def choose_scaling(blocks, *, center):
-    """Return a scaling for SGD: of all features, or of the non-zero values of sparse ones."""
-    if blocks.is_sparse:
-        return Scaling.of_stored(blocks)
-    return Scaling.of_rows(blocks, center=center)

@@ -53,8 +53,8 @@ class ExactCurvature:
 
         def add_block(block, totals):
             rows = objective.rows.of_block(block)
-            weight = np.ones(len(rows)) if block.weight is None else block.weight
-            self._system.add(rows, objective.rows.sample_proba(vector, rows), weight, totals[0])
+            proba = objective.rows.sample_proba(vector, rows)
+            self._system.add(rows, proba, block.row_weights, totals[0])
 
         (hessian,) = objective.blocks.accumulate(add_block, lambda: (self._system.zeros(),))
         hessian /= objective.blocks.total_weight

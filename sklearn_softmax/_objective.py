@@ -157,10 +157,6 @@ class SoftmaxObjective:
         """Weight of half the square of the parameters of each column, (n_columns,)."""
         return self.penalty_columns[1]
 
-    @property
-    def _coef_shape(self):
-        return (self.n_outputs, self.n_features)
-
     # Loss and derivatives --------------------------------------------------------------
 
     def loss_gradient(self, vector):
@@ -379,19 +375,17 @@ class SoftmaxObjective:
         coef, intercept = self.cast(*self.coefficients(vector))
         share = self._sparse_share
 
-        def make_totals():
-            return np.zeros(self._coef_shape, order=self.order), np.zeros(self.n_outputs)
-
         def add_block(block, totals):
+            of_coef, of_intercept = self._split(totals[1])
             proba = softmax(linear_logits(block.X, coef, intercept, share), axis=0)
             variance = (proba * (1 - proba))[-self.n_outputs :]
             if block.weight is not None:
                 variance *= block.weight
-            _backend.add_matmul(totals[0], variance, _backend.square(block.X), share)
-            totals[1][...] += variance.sum(axis=1)
+            _backend.add_matmul(of_coef, variance, _backend.square(block.X), share)
+            of_intercept += variance.sum(axis=1)
 
-        diagonal, of_intercept = self.blocks.accumulate(add_block, make_totals)
-        diagonal = self._join(diagonal / self.scaling.scale**2, of_intercept)
+        _, diagonal = self.blocks.accumulate(add_block, self._make_totals)
+        diagonal[:, : self.n_features] /= self.scaling.scale**2
         return diagonal / self.blocks.total_weight + self.l2_columns
 
 

@@ -158,10 +158,8 @@ class ScaledRows:
             total = np.zeros(
                 (self._objective.n_outputs, blocks.n_features), order=self._objective.order
             )
-            for block in blocks.blocks(start, stop):
-                part = slice(start, start + block.X.shape[0])
-                _backend.add_matmul(total, cast[:, part], block.X)
-                start = part.stop
+            for index, block in blocks.indexed_blocks(start, stop):
+                _backend.add_matmul(total, cast[:, index], block.X)
             return total
 
         parts = blocks.share(run, blocks.n_rows, blocks.n_stored * self._objective.n_outputs)

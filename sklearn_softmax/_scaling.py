@@ -52,7 +52,7 @@ class Scaling:
             return np.zeros(n_features), np.zeros(n_features)
 
         def add_block(block, totals):
-            weight = np.ones(block.X.shape[0]) if block.weight is None else block.weight
+            weight = block.row_weights
             with np.errstate(over="ignore", invalid="ignore"):  # judged below; in each thread
                 shifted = block.X - origin if center else block.X
                 totals[0][...] += weight @ shifted

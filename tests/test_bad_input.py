@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._targets import split_rows
 
 X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]])
 y = np.array([0, 0, 1, 1])
@@ -238,6 +239,16 @@ def test_convergence_warning_says_what_to_change(wine, solver, unit):
         clf.fit(X, y)
     assert_array_equal(clf.n_iter_, [2])
     assert len(clf.loss_curve_) == 2
+
+
+def test_what_is_not_finite_in_the_validation_rows_is_told(iris):
+    X, y = iris
+    X = X.copy()
+    X[split_rows(y, None, 0.1, 0)[1][0], 2] = np.nan
+    for rate in ("auto", 0.01):
+        options = {"early_stopping": True, "learning_rate_init": rate, "random_state": 0}
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            SoftmaxRegressionClassifier(solver="sgd", **options).fit(X, y)
 
 
 KINDS = {"dense": np.asarray, "fortran": np.asfortranarray, "csr": sp.csr_array}
