@@ -151,6 +151,15 @@ class RowBlocks:
         rows = np.arange(self.n_rows) if self.weight is None else np.flatnonzero(self.weight)
         return rows if rng is None else rng.permutation(rows)
 
+    def head(self, n_rows):
+        """Return the rows up to the ``n_rows``-th of positive weight, as rows of their own."""
+        rows = self.order()
+        stop = int(rows[:n_rows][-1]) + 1
+        X, y, weight = self._take_stored(slice(0, stop))
+        return RowBlocks(
+            X, y, weight, n_classes=self.n_classes, class_weight=self.class_weight, n_jobs=1
+        )
+
     def batches(self, size, order, *, is_compiled=False):
         """Yield rows, ``size`` at a time.
 

@@ -13,7 +13,7 @@ from ._backend import float_dtype
 from ._blocks import RowBlocks
 from ._curvature import Curvature
 from ._lbfgs import lbfgs
-from ._metric import choose_metric, stable_rate
+from ._metric import FIRST_ROWS, choose_metric, stable_rate
 from ._objective import SoftmaxObjective, n_outputs
 from ._scaling import Scaling
 from ._steps import Momentum
@@ -227,6 +227,9 @@ def _sgd_scaling(estimator, blocks):
     if estimator.learning_rate_init != "auto":
         # A learning rate given as a number is meant for the features as they are.
         return Scaling.unscaled()
+    if not estimator.shuffle:
+        # What a stream of the same rows has seen when it starts.
+        blocks = blocks.head(FIRST_ROWS)
     if blocks.is_sparse:
         return Scaling.of_stored(blocks)
     return Scaling.of_rows(blocks, center=estimator.fit_intercept)

@@ -23,8 +23,8 @@ from . import _backend
 
 # More columns than this are not worth a metric.
 _METRIC_COLUMNS = 257
-# Rows that show the curvature.
-_METRIC_ROWS = 8192
+# Rows that show the curvature: the first, or any that are drawn first.
+FIRST_ROWS = 8192
 # Curvature that every feature is taken to have, relative to that of a scaled one: at least so
 # much, and more where few rows leave it unsure.
 _RIDGE = 1e-3
@@ -56,7 +56,7 @@ def choose_metric(objective, index):
     if blocks.is_sparse or objective.l1 or n_columns > _METRIC_COLUMNS:
         return None
     curvature = start_curvature(objective.n_classes)
-    block = blocks.take(index[:_METRIC_ROWS])
+    block = blocks.take(index[:FIRST_ROWS])
     rows = objective.rows.of_block(block)
     weighted = rows if block.weight is None else rows * block.weight[:, None]
     total = len(rows) if block.weight is None else max(block.weight.sum(), np.finfo(float).tiny)
@@ -83,7 +83,7 @@ def stable_rate(objective, metric, index, batch_size, momentum):
 
 def _largest_curvature(objective, metric, index, n_rows, n_tries):
     """Return the largest eigenvalue of the Hessian on ``n_rows`` rows, the most of some tries."""
-    n_rows = min(n_rows, _METRIC_ROWS, len(index))
+    n_rows = min(n_rows, FIRST_ROWS, len(index))
     starts = range(0, len(index) - n_rows + 1, n_rows)[:n_tries]
     curvature = start_curvature(objective.n_classes) / (n_rows * objective.blocks.mean_weight)
     largest = max(_gram_norm(objective, metric, index[i : i + n_rows]) for i in starts)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.datasets import load_digits, load_wine
+from sklearn.datasets import load_digits, load_wine, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
@@ -248,6 +248,26 @@ def test_a_stream_gives_the_model_of_fit(digits, options, chunk):
         stream.partial_fit(X[rows], y[rows], classes=np.arange(10))
     assert_array_equal(stream.coef_, whole.coef_)
     assert_array_equal(stream.intercept_, whole.intercept_)
+
+
+@quiet
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("chunk", [8192, 10240])
+def test_a_stream_gives_the_model_of_fit_with_auto(sparse, chunk):
+    """The first 8,192 rows show scales and rates; no chunk here ends within them or a batch."""
+    X, y = make_classification(20480, 20, n_informative=8, n_classes=4, random_state=0)
+    X[8192:] *= 2.0
+    X = sp.csr_array(X * (X > 0)) if sparse else X
+    options = {"solver": "sgd", "C": np.inf, "shuffle": False, "random_state": 0}
+    whole = SoftmaxRegressionClassifier(**options, max_iter=1).fit(X, y)
+    stream = SoftmaxRegressionClassifier(**options)
+    for start in range(0, len(y), chunk):
+        rows = slice(start, start + chunk)
+        stream.partial_fit(X[rows], y[rows], classes=np.arange(4))
+    # (Lazy averages of sparse rows are settled at the end of each chunk.)
+    tolerance = 1e-13 if sparse else 0.0
+    assert_allclose(stream.coef_, whole.coef_, rtol=0, atol=tolerance)
+    assert_allclose(stream.intercept_, whole.intercept_, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
