@@ -19,6 +19,7 @@ __all__ = [
     "add_at_labels",
     "add_matmul",
     "array_namespace",
+    "as_dense",
     "as_float",
     "compact_columns",
     "compiled_loops",
@@ -186,6 +187,11 @@ def settle_rows(matrix, index, shrinkage, toll, average, kept, *, is_compiled):
 def as_float(block, dtype):
     """Return a block of rows in the float dtype; no copy where it already is."""
     return block if block.dtype == dtype else block.astype(dtype)
+
+
+def as_dense(block):
+    """Return a block of rows as a dense array."""
+    return block.toarray() if sp.issparse(block) else block
 
 
 def square(block):

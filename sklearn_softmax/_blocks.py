@@ -25,6 +25,9 @@ _MAX_BLOCK_ROWS = 16384
 _SPARSE_BYTES = 1 << 20
 # Compiled loops take care of the cache themselves; calling them costs some microseconds.
 _MIN_STORED_ROWS = 8192
+# From so many multiplications on, compiled products of sparse rows repay loading: SciPy's are an
+# order of magnitude slower than dense ones.
+_COMPILED_SPARSE_WORK = 10_000_000
 # Sums with fewer multiplications than this are over before a second thread has woken up.
 _MIN_THREAD_WORK = 2_000_000
 
@@ -76,6 +79,7 @@ class RowBlocks:
         self.set_weight(weight)
         self.class_weight = class_weight
         self.n_classes = n_classes
+        self.stored_dtype = X.dtype
         self.dtype = _backend.float_dtype(X)
         self.is_sparse = sp.issparse(X)
         self._n_jobs = n_jobs
@@ -102,6 +106,11 @@ class RowBlocks:
         """Give the rows other weights, (n_samples,) or None."""
         self.weight = weight
         self.total_weight = float(self.n_rows if weight is None else np.sum(weight))
+
+    @property
+    def has_labels(self):
+        """Whether y is class codes."""
+        return self.y is not None and self.y.ndim == 1
 
     @property
     def n_stored(self):
@@ -217,36 +226,60 @@ class RowBlocks:
         weight = None if self.weight is None else self.weight[index]
         return Block(_backend.take_rows(self.X, index), y, weight)
 
-    def accumulate(self, kernel, make_totals, *, is_compiled=False):
+    def accumulate(self, row_sum):
         """Sum a function over all rows.
 
         Parameters
         ----------
-        kernel : callable
-            ``kernel(block, totals)`` adds what a block contributes to the arrays ``totals``.
-        make_totals : callable
-            ``make_totals()`` returns a tuple of arrays of zeros.
-        is_compiled : bool, default=False
-            Whether the kernel converts X itself, and needs no small blocks. (For labels only.)
+        row_sum : object
+            ``row_sum.zeros()`` returns a tuple of arrays, to which ``row_sum.add(block, totals,
+            share)`` adds what a block contributes. With ``row_sum.is_compiled`` it converts X
+            itself, and needs no small blocks (for labels only); ``row_sum.block_rows`` is the
+            size of the blocks, or None.
 
         Returns
         -------
         tuple of arrays
             The totals. The same number of threads adds in the same order: same bits.
         """
+        share = self.sparse_share
 
         def run(start, stop):
-            totals = make_totals()
-            blocks = self._stored_blocks if is_compiled else self.blocks
-            for block in blocks(start, stop):
-                kernel(block, totals)
+            totals = row_sum.zeros()
+            if row_sum.is_compiled:
+                blocks = self._stored_blocks(start, stop)
+            else:
+                blocks = self.blocks(start, stop, row_sum.block_rows)
+            for block in blocks:
+                row_sum.add(block, totals, share)
             return totals
 
-        partial = self._map_rows(run, holds_lock=self.is_sparse)
-        for totals in partial[1:]:
-            for total, part in zip(partial[0], totals, strict=True):
-                total += part
-        return partial[0]
+        return add_totals(self._map_rows(run, holds_lock=self.is_sparse))
+
+    def accumulate_at(self, index, weight, row_sum):
+        """Sum over the rows at ``index`` alone, with weights of their own (None: all 1)."""
+        totals = row_sum.zeros()
+        for start in range(0, len(index), self.block_rows):
+            part = slice(start, start + self.block_rows)
+            part_weight = None if weight is None else weight[part]
+            row_sum.add(self.take(index[part])._replace(weight=part_weight), totals)
+        return totals
+
+    def sampler(self, importance):
+        """Return what draws rows: half by weight, half by weight times their importance.
+
+        Parameters
+        ----------
+        importance : object
+            ``importance.of(block)`` returns a number, not negative, for each row of a block.
+        """
+        values = np.empty(self.n_rows)
+
+        def fill(start, stop, block):
+            values[start:stop] = importance.of(block)
+
+        self.for_each(fill)
+        return RowSampler(values, self.weight, values.mean())
 
     def for_each(self, function):
         """Call ``function(start, stop, block)`` for every block, on all threads."""
@@ -256,6 +289,13 @@ class RowBlocks:
                 function(index.start, index.stop, block)
 
         self._map_rows(run, holds_lock=self.is_sparse)
+
+    @functools.cached_property
+    def sparse_share(self):
+        """What shares compiled products of sparse rows among threads; None for SciPy's."""
+        if not self.is_sparse or self.n_stored * self.n_classes < _COMPILED_SPARSE_WORK:
+            return None
+        return None if _backend.compiled_loops().add_sparse is None else self.share
 
     def _map_rows(self, run, holds_lock):
         # SciPy's sparse products hold the interpreter lock: threads only get in the way. (And
@@ -291,6 +331,49 @@ class RowBlocks:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._n_threads)
         return self._threads
+
+
+class RowSampler:
+    """Draws rows by the inverse of their cumulative probability.
+
+    Parameters
+    ----------
+    importance : ndarray of shape (n_rows,)
+        Changed in place.
+    weight : ndarray of shape (n_rows,) or None
+    mean : float
+        Mean importance, of these rows and of any others beside them.
+    """
+
+    def __init__(self, importance, weight, mean):
+        importance *= 0.5 / max(mean, np.finfo(float).tiny)
+        importance += 0.5
+        if weight is not None:
+            importance *= weight
+        self._cumulative = np.cumsum(importance)
+        self._weight = weight
+
+    @property
+    def total(self):
+        """The end of the interval to draw from."""
+        return self._cumulative[-1]
+
+    def draw(self, positions):
+        """Return the rows at sorted positions in [0, total), and what each shall weigh."""
+        cumulative = self._cumulative
+        positions = np.minimum(positions, np.nextafter(cumulative[-1], 0.0))  # not rounded up
+        index = np.searchsorted(cumulative, positions, side="right")
+        chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
+        return index, (1.0 if self._weight is None else self._weight[index]) / chance
+
+
+def add_totals(parts):
+    """Return the sums of tuples of arrays, added to the first of them."""
+    first, *others = parts
+    for totals in others:
+        for total, part in zip(first, totals, strict=True):
+            total += part
+    return first
 
 
 def _is_range(index):

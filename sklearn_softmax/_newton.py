@@ -1,9 +1,14 @@
 """The exact Hessian of the loss, factored: of all parameters, or in the space of the rows."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.linalg import blas, lapack
+
+from ._rows import scaled_rows
+from ._sums import with_reference
+from .functional import softmax
 
 # Rows whose outer products are summed in one go, by the size of the products (bytes).
 _OUTER_BYTES = 2 << 20
@@ -50,19 +55,38 @@ class ExactCurvature:
 
     def _sum_over_blocks(self, vector):
         objective = self._objective
-
-        def add_block(block, totals):
-            rows = objective.rows.of_block(block)
-            proba = objective.rows.sample_proba(vector, rows)
-            self._system.add(rows, proba, block.row_weights, totals[0])
-
-        (hessian,) = objective.blocks.accumulate(add_block, lambda: (self._system.zeros(),))
+        row_sum = _HessianSum(
+            self._system, objective.unpack(vector), objective.scaling, objective.fit_intercept
+        )
+        (hessian,) = objective.blocks.accumulate(row_sum)
         hessian /= objective.blocks.total_weight
         return hessian
 
     def solve(self, gradient, free=None):
         """Return the Newton step for a flat gradient; for all parameters only."""
         return self._objective.pack(self._system.solve(self._objective.unpack(gradient)))
+
+
+@dataclass(frozen=True, eq=False)
+class _HessianSum:
+    """The weighted sum of the rows' Hessians, by scaled parameters."""
+
+    system: Any
+    matrix: Any
+    scaling: Any
+    fit_intercept: bool
+    is_compiled = False
+    block_rows = None
+
+    def zeros(self):
+        """Return a total to be added to."""
+        return (self.system.zeros(),)
+
+    def add(self, block, totals, share=None):
+        """Add a block's."""
+        rows = scaled_rows(block.X, self.scaling, self.fit_intercept)
+        proba = softmax(with_reference(self.matrix @ rows.T), axis=0)
+        self.system.add(rows, proba, block.row_weights, totals[0])
 
 
 class DualCurvature:

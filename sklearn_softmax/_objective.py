@@ -20,9 +20,9 @@ from typing import Literal
 import numpy as np
 
 from . import _backend
-from ._rows import ScaledRows, linear_logits, sparse_share
+from ._rows import ScaledRows
 from ._scaling import Scaling
-from .functional import cross_entropy, cross_entropy_loss_gradient, softmax
+from ._sums import HessianDiagonal, Loss, LossGradient, linear_logits, loss_residual
 
 # From so many multiplications an evaluation on, compiled loops repay the half second that they
 # take to load.
@@ -175,16 +175,7 @@ class SoftmaxObjective:
             The derivative by ``vector``.
         """
         coef, intercept = self.coefficients(vector)
-        cast = self.cast(coef, intercept)
-
-        def add_block(block, totals):
-            loss, gradient = totals
-            self._add_block_loss_gradient(block, *cast, loss, gradient, self._sparse_share)
-
-        totals = self.blocks.accumulate(
-            add_block, self._make_totals, is_compiled=self._compiled_loop is not None
-        )
-        loss, gradient = totals
+        loss, gradient = self.blocks.accumulate(self._sum(LossGradient, coef, intercept))
         penalty = self._average_and_penalise(gradient, coef)
         self._scale_gradient(gradient, self.scaling)
         return float(loss) / self.blocks.total_weight + penalty, self.pack(gradient)
@@ -205,65 +196,40 @@ class SoftmaxObjective:
 
         return 0.5 * self.l2 * sum(self.blocks.share(run, self.n_features, coef.size))
 
-    @functools.cached_property
-    def _compiled_loop(self):
-        """What adds a block's loss and derivatives in compiled code; None where NumPy does."""
-        blocks = self.blocks
-        if blocks.is_sparse or blocks.y is None or blocks.y.ndim == 2:
-            return None
-        if blocks.X.dtype.char not in _COMPILED_TYPES:
-            return None
-        work = blocks.n_stored * self.n_outputs
-        if work >= _COMPILED_WORK and self.n_outputs * self.n_features <= _COMPILED_PARAMETERS:
-            return _backend.compiled_loops().add_dense
-        return None
+    def _sum(self, kind, coef, intercept):
+        """Return a sum of that kind over rows, taken at raw coefficients."""
+        return kind(
+            *self.cast(coef, intercept),
+            fit_intercept=self.fit_intercept,
+            order=self.order,
+            label_smoothing=self.label_smoothing,
+            is_compiled=self._has_compiled_loop and kind is LossGradient,
+        )
 
     @functools.cached_property
-    def _sparse_share(self):
-        """What shares compiled products of sparse rows among threads; None for SciPy's."""
-        return sparse_share(self.blocks)
+    def _has_compiled_loop(self):
+        """Whether a block's loss and derivatives are summed in compiled code."""
+        blocks = self.blocks
+        if blocks.is_sparse or not blocks.has_labels:
+            return False
+        if blocks.stored_dtype.char not in _COMPILED_TYPES:
+            return False
+        work = blocks.n_stored * self.n_outputs
+        is_small = self.n_outputs * self.n_features <= _COMPILED_PARAMETERS
+        return (
+            work >= _COMPILED_WORK and is_small and _backend.compiled_loops().add_dense is not None
+        )
 
     @property
     def is_compiled(self):
         """Whether there is enough work for compiled code, and Numba to compile it."""
-        return self._compiled_loop is not None or self._sparse_share is not None
+        return self._has_compiled_loop or self.blocks.sparse_share is not None
 
     def cast(self, coef, intercept) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients in the dtype and memory order of the blocks' products."""
         dtype = self.blocks.dtype
         coef = coef.astype(dtype, order=self.order, copy=False)
         return coef, intercept.astype(dtype, copy=False)
-
-    def _make_totals(self):
-        return np.zeros(()), np.zeros((self.n_outputs, self.n_columns), order=self.order)
-
-    def _add_block_loss_gradient(self, block, coef, intercept, total_loss, gradient, share=None):
-        """Add one block's weighted sums of the loss and its derivatives by (W, b)."""
-        coef_gradient, intercept_gradient = self._split(gradient)
-        loop = self._compiled_loop
-        if loop is not None:
-            derivatives = coef_gradient, intercept_gradient
-            total_loss += loop(*block, self.label_smoothing, coef, intercept, *derivatives)
-            return
-        with np.errstate(over="ignore", invalid="ignore"):  # the solvers judge what comes
-            logits = linear_logits(block.X, coef, intercept, share)
-            loss, residual = self._loss_residual(logits, block)
-            total_loss += loss
-            _backend.add_matmul(coef_gradient, residual, block.X, share)
-            intercept_gradient += residual.sum(axis=1)
-
-    def _loss_residual(self, logits, block):
-        """Return a block's sum of losses, and their derivative by each output's logit."""
-        loss, residual = cross_entropy_loss_gradient(
-            logits,
-            block.y,
-            sample_weight=block.weight,
-            label_smoothing=self.label_smoothing,
-            axis=0,
-            reduction="sum",
-            overwrite_logits=True,
-        )
-        return loss, residual[-self.n_outputs :]
 
     def _scale_gradient(self, gradient, scaling):
         """Turn the derivative by (W, b), in place, into that by scaled parameters."""
@@ -273,7 +239,7 @@ class SoftmaxObjective:
 
     def batches(self, size, order):
         """Yield batches as :meth:`RowBlocks.batches` does, for :meth:`block_loss_gradient`."""
-        return self.blocks.batches(size, order, is_compiled=self._compiled_loop is not None)
+        return self.blocks.batches(size, order, is_compiled=self._has_compiled_loop)
 
     def block_loss_gradient(self, matrix, block, weight, columns=None):
         """Return the cross-entropy on one block and its gradient, without the penalty.
@@ -299,9 +265,9 @@ class SoftmaxObjective:
         scaling = self.scaling
         if columns is not None:
             scaling = scaling.of_columns(columns[: block.X.shape[1]])
-        coef, intercept = self.cast(*scaling.to_raw(*self._split(matrix)))
-        loss, gradient = np.zeros(()), np.zeros(matrix.shape, order=self.order)
-        self._add_block_loss_gradient(block, coef, intercept, loss, gradient)
+        row_sum = self._sum(LossGradient, *scaling.to_raw(*self._split(matrix)))
+        loss, gradient = totals = row_sum.zeros()
+        row_sum.add(block, totals)
         gradient /= weight
         self._scale_gradient(gradient, scaling)
         return float(loss) / weight, gradient
@@ -326,10 +292,12 @@ class SoftmaxObjective:
         X = block.X
         if not self.scaling.is_trivial:
             X = _backend.divide_columns(X, self.scaling.scale)
-        logits = linear_logits(X, coef, intercept, self._sparse_share)
-        loss, residual = self._loss_residual(logits, block)
+        share = self.blocks.sparse_share
+        logits = linear_logits(X, coef, intercept, share)
+        loss, residual = loss_residual(logits, block, self.label_smoothing)
+        residual = residual[-self.n_outputs :]
         residual *= -rate / weight
-        _backend.add_matmul(coef, residual, X, self._sparse_share)
+        _backend.add_matmul(coef, residual, X, share)
         intercept += residual.sum(axis=1)
         return float(loss) / weight
 
@@ -351,40 +319,17 @@ class SoftmaxObjective:
         weight : ndarray or None
             A weight for each of them.
         """
-        coef, intercept = self.cast(*self.coefficients(vector))
-        total = 0.0
-        for start in range(0, len(index), self.blocks.block_rows):
-            part = slice(start, start + self.blocks.block_rows)
-            block = self.blocks.take(index[part])
-            total += float(
-                cross_entropy(
-                    linear_logits(block.X, coef, intercept),
-                    block.y,
-                    sample_weight=None if weight is None else weight[part],
-                    axis=0,
-                    reduction="sum",
-                )
-            )
-        return total / (len(index) if weight is None else float(weight.sum()))
+        (loss,) = self.blocks.accumulate_at(
+            index, weight, self._sum(Loss, *self.coefficients(vector))
+        )
+        return float(loss) / (len(index) if weight is None else float(weight.sum()))
 
     def hessian_diagonal(self, vector):
         """Return the diagonal of the Hessian as an (n_outputs, n_columns) matrix.
 
         Over all rows, and for uncentred features: what sparse X needs.
         """
-        coef, intercept = self.cast(*self.coefficients(vector))
-        share = self._sparse_share
-
-        def add_block(block, totals):
-            of_coef, of_intercept = self._split(totals[1])
-            proba = softmax(linear_logits(block.X, coef, intercept, share), axis=0)
-            variance = (proba * (1 - proba))[-self.n_outputs :]
-            if block.weight is not None:
-                variance *= block.weight
-            _backend.add_matmul(of_coef, variance, _backend.square(block.X), share)
-            of_intercept += variance.sum(axis=1)
-
-        _, diagonal = self.blocks.accumulate(add_block, self._make_totals)
+        _, diagonal = self.blocks.accumulate(self._sum(HessianDiagonal, *self.coefficients(vector)))
         diagonal[:, : self.n_features] /= self.scaling.scale**2
         return diagonal / self.blocks.total_weight + self.l2_columns
 

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._blocks import RowBlocks
-from ._rows import linear_logits, sparse_share
+from ._sums import linear_logits
 from .functional import log_softmax, softmax
 
 
@@ -40,7 +40,7 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
 
         sample = transform(np.zeros((n_classes, 1), dtype=blocks.dtype))
         result = np.empty((blocks.n_rows, *sample.shape[:-1]), dtype=sample.dtype)
-        are_finite, share = [], sparse_share(blocks)
+        are_finite, share = [], blocks.sparse_share
 
         def fill(start, stop, block):
             with np.errstate(over="ignore", invalid="ignore"):  # in each thread

@@ -9,11 +9,9 @@ import weakref
 import numpy as np
 
 from . import _backend
+from ._sums import SquaredNorm, linear_logits, with_reference
 from .functional import softmax
 
-# From so many multiplications on, compiled products of sparse rows repay loading: SciPy's are an
-# order of magnitude slower than dense ones.
-_COMPILED_SPARSE_WORK = 10_000_000
 # Columns of X of which inner products are taken at once.
 _PRODUCT_COLUMNS = 512
 
@@ -34,33 +32,16 @@ class ScaledRows:
         self._scaling = objective.scaling
 
     @functools.cached_property
-    def _sampling_weights(self):
-        """Cumulative weights that rows are drawn by: half by weight, half by weight x norm.
+    def _sampler(self):
+        """Draws rows half by weight, half by weight times squared norm.
 
         Rows far from the mean are rare and hold much of the curvature. A sample that misses
         them promises steps several times too long; drawing by the squared norm as well
         bounds the error (Xu et al., "Sub-sampled Newton methods with non-uniform sampling",
         NeurIPS 2016).
         """
-        blocks, scaling = self._blocks, self._scaling
-        n_features = blocks.n_features
-        by_square = np.full((1, n_features), 1.0 / scaling.scale**2, dtype=blocks.dtype)
-        by_value = (scaling.center * by_square).astype(blocks.dtype, copy=False)
-        norms = np.empty(blocks.n_rows)
-
-        def fill(start, stop, block):
-            norms[start:stop] = _backend.matmul_transposed(by_square, _backend.square(block.X))
-            if not scaling.is_trivial:
-                norms[start:stop] -= 2 * _backend.matmul_transposed(by_value, block.X)[0]
-
-        blocks.for_each(fill)
-        norms += np.sum(by_value * scaling.center)
-        np.maximum(norms, 0.0, out=norms)
-        norms *= 0.5 / max(norms.mean(), np.finfo(float).tiny)
-        norms += 0.5
-        if blocks.weight is not None:
-            norms *= blocks.weight
-        return np.cumsum(norms)
+        scaling = self._scaling
+        return self._blocks.sampler(SquaredNorm(scaling.center, scaling.scale, scaling.is_trivial))
 
     def sample(self, n_rows, rng):
         """Draw rows, as a dense matrix of scaled features with the intercept's ones.
@@ -85,25 +66,13 @@ class ScaledRows:
             index = np.arange(blocks.n_rows)
             weight = np.ones(blocks.n_rows) if blocks.weight is None else blocks.weight
         else:
-            cumulative = self._sampling_weights
-            draws = np.sort(rng.random(n_rows)) * cumulative[-1]
-            draws = np.minimum(draws, np.nextafter(cumulative[-1], 0.0))  # not rounded up
-            index = np.searchsorted(cumulative, draws, side="right")
-            chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
-            weight = 1.0 / chance
-            if blocks.weight is not None:
-                weight *= blocks.weight[index]
+            positions = np.sort(rng.random(n_rows)) * self._sampler.total
+            index, weight = self._sampler.draw(positions)
         return self.of_block(blocks.take(index)), weight / weight.sum()
 
     def of_block(self, block):
         """Return a block of rows as a dense matrix of scaled features, and ones."""
-        X = block.X.toarray() if self._blocks.is_sparse else block.X
-        rows = np.empty((X.shape[0], self._objective.n_columns))
-        np.subtract(X, self._scaling.center, out=rows[:, : self._objective.n_features])
-        rows[:, : self._objective.n_features] /= self._scaling.scale
-        if self._objective.fit_intercept:
-            rows[:, -1] = 1.0
-        return rows
+        return scaled_rows(block.X, self._scaling, self._objective.fit_intercept)
 
     def proba(self, vector):
         """Return the probabilities of all rows, (n_classes, n_rows)."""
@@ -170,25 +139,13 @@ class ScaledRows:
         return softmax(with_reference(self._objective.unpack(vector) @ rows.T), axis=0)
 
 
-def linear_logits(X, coef, intercept, share=None):
-    """Return the logits W x + b of a block of rows, (n_classes, n_rows).
-
-    ``share`` as for :func:`sklearn_softmax._backend.matmul_transposed`.
-    """
-    logits = _backend.matmul_transposed(coef, X, share)
-    logits += intercept[:, None]
-    return with_reference(logits)
-
-
-def with_reference(logits):
-    """Give a single output the first class's logit, which is 0."""
-    if logits.shape[0] > 1:
-        return logits
-    return np.concatenate([np.zeros_like(logits), logits])
-
-
-def sparse_share(blocks):
-    """Return what shares compiled products of sparse rows among threads; None for SciPy's."""
-    if not blocks.is_sparse or blocks.n_stored * blocks.n_classes < _COMPILED_SPARSE_WORK:
-        return None
-    return None if _backend.compiled_loops().add_sparse is None else blocks.share
+def scaled_rows(X, scaling, fit_intercept):
+    """Return rows as a dense matrix of scaled features, with ones if there is an intercept."""
+    X = _backend.as_dense(X)
+    n_rows, n_features = X.shape
+    rows = np.empty((n_rows, n_features + fit_intercept))
+    np.subtract(X, scaling.center, out=rows[:, :n_features])
+    rows[:, :n_features] /= scaling.scale
+    if fit_intercept:
+        rows[:, -1] = 1.0
+    return rows

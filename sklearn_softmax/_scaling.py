@@ -2,8 +2,7 @@
 
 import numpy as np
 
-# Sparse rows whose values are counted at once: little memory beside them.
-_COUNTED_ROWS = 4096
+from ._sums import Moments, StoredSquares
 
 
 class Scaling:
@@ -42,23 +41,12 @@ class Scaling:
         """
         n_features = blocks.n_features
         # Moments about a point amid the data lose no digits to a large offset.
-        origin = np.zeros(n_features)
+        origin = np.zeros(n_features, dtype=blocks.dtype)
         if center:
-            first = next(blocks.blocks())
+            first = blocks.take(slice(0, min(blocks.block_rows, blocks.n_rows)))
             with np.errstate(over="ignore", invalid="ignore"):
                 origin = np.asarray(first.X.mean(axis=0), dtype=blocks.dtype)
-
-        def make_totals():
-            return np.zeros(n_features), np.zeros(n_features)
-
-        def add_block(block, totals):
-            weight = block.row_weights
-            with np.errstate(over="ignore", invalid="ignore"):  # judged below; in each thread
-                shifted = block.X - origin if center else block.X
-                totals[0][...] += weight @ shifted
-                totals[1][...] += weight @ (shifted * shifted)
-
-        totals = blocks.accumulate(add_block, make_totals)
+        totals = blocks.accumulate(Moments(origin))
         first_moment, second_moment = (total / blocks.total_weight for total in totals)
         _refuse_overflow(second_moment, blocks.dtype)
         if not center:
@@ -71,13 +59,7 @@ class Scaling:
     @classmethod
     def of_stored(cls, blocks):
         """Take the root mean square of each feature's non-zero values from sparse rows."""
-        squares, counts = np.zeros(blocks.n_features), np.zeros(blocks.n_features)
-        for block in blocks.blocks(size=_COUNTED_ROWS):
-            with np.errstate(over="ignore", invalid="ignore"):  # judged below
-                for total, values in ((counts, block.X.data != 0), (squares, block.X.data**2.0)):
-                    if block.weight is not None:
-                        values = values * np.repeat(block.weight, np.diff(block.X.indptr))
-                    total += np.bincount(block.X.indices, values, blocks.n_features)
+        squares, counts = blocks.accumulate(StoredSquares(blocks.n_features))
         _refuse_overflow(squares, blocks.dtype)
         counts[counts == 0] = 1.0
         scale = _or_typical(np.sqrt(squares / counts), 0.0)

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _blocks, _objective, _rows
+from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _blocks, _objective
 from sklearn_softmax._blocks import RowBlocks
 from sklearn_softmax._objective import SoftmaxObjective
 from sklearn_softmax._scaling import Scaling
@@ -18,7 +18,7 @@ _compiled = pytest.importorskip("sklearn_softmax._compiled", exc_type=ImportErro
 
 def set_threshold(monkeypatch, work):
     monkeypatch.setattr(_objective, "_COMPILED_WORK", work)
-    monkeypatch.setattr(_rows, "_COMPILED_SPARSE_WORK", work)
+    monkeypatch.setattr(_blocks, "_COMPILED_SPARSE_WORK", work)
 
 
 def as_given(X):

@@ -32,6 +32,7 @@ LAYERS = [
     "_objective",
     "_rows",
     "_scaling",
+    "_sums",
     "_blocks",
     "functional",
     "_backend",

@@ -1,0 +1,194 @@
+"""Sums over rows: what one block of them adds to the totals.
+
+A sum is a plain value: it holds the parameters that it is taken at, and neither rows nor
+threads. So it can be sent to where the rows are.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _backend
+from .functional import cross_entropy, cross_entropy_loss_gradient, softmax
+
+
+@dataclass(frozen=True, eq=False)
+class _LinearSum:
+    """What sums of a linear model share.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (n_outputs, n_features)
+        W, in the dtype of the blocks.
+    intercept : ndarray of shape (n_outputs,)
+        b.
+    fit_intercept : bool
+        Whether the totals have a last column for it.
+    order : {"C", "F"}
+        Memory order of the totals.
+    label_smoothing : float
+        Share of each target spread evenly over the classes.
+    is_compiled : bool
+        Whether dense blocks are for compiled code, as they are stored.
+    """
+
+    coef: Any
+    intercept: Any
+    fit_intercept: bool = True
+    order: Any = "C"
+    label_smoothing: float = 0.0
+    is_compiled: bool = False
+    block_rows = None
+
+    def zeros(self):
+        """Return totals to be added to: a number, and a matrix in the shape of (W, b)."""
+        n_outputs, n_features = self.coef.shape
+        shape = n_outputs, n_features + self.fit_intercept
+        return np.zeros(()), np.zeros(shape, order=self.order)
+
+    def _split(self, matrix):
+        if self.fit_intercept:
+            return matrix[:, :-1], matrix[:, -1]
+        return matrix, np.zeros(len(matrix))
+
+
+class LossGradient(_LinearSum):
+    """The weighted sum of the cross-entropy, and its derivatives by (W, b)."""
+
+    def add(self, block, totals, share=None):
+        """Add a block's; ``share`` as for :func:`sklearn_softmax._backend.matmul_transposed`."""
+        loss, gradient = totals
+        coef_gradient, intercept_gradient = self._split(gradient)
+        if self.is_compiled:
+            loop = _backend.compiled_loops().add_dense
+            derivatives = coef_gradient, intercept_gradient
+            loss += loop(*block, self.label_smoothing, self.coef, self.intercept, *derivatives)
+            return
+        with np.errstate(over="ignore", invalid="ignore"):  # the solvers judge what comes
+            logits = linear_logits(block.X, self.coef, self.intercept, share)
+            block_loss, residual = loss_residual(logits, block, self.label_smoothing)
+            loss += block_loss
+            residual = residual[-len(self.coef) :]
+            _backend.add_matmul(coef_gradient, residual, block.X, share)
+            intercept_gradient += residual.sum(axis=1)
+
+
+class Loss(_LinearSum):
+    """The weighted sum of the cross-entropy alone."""
+
+    def zeros(self):
+        """Return a total to be added to."""
+        return (np.zeros(()),)
+
+    def add(self, block, totals, share=None):
+        """Add a block's."""
+        logits = linear_logits(block.X, self.coef, self.intercept, share)
+        (loss,) = totals
+        loss += cross_entropy(logits, block.y, sample_weight=block.weight, axis=0, reduction="sum")
+
+
+class HessianDiagonal(_LinearSum):
+    """The weighted sum of the second derivatives by each of (W, b)."""
+
+    def add(self, block, totals, share=None):
+        """Add a block's."""
+        of_coef, of_intercept = self._split(totals[1])
+        proba = softmax(linear_logits(block.X, self.coef, self.intercept, share), axis=0)
+        variance = (proba * (1 - proba))[-len(self.coef) :]
+        if block.weight is not None:
+            variance *= block.weight
+        _backend.add_matmul(of_coef, variance, _backend.square(block.X), share)
+        of_intercept += variance.sum(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """The weighted sums of dense features, and of their squares, about an origin."""
+
+    origin: Any
+    is_compiled = False
+    block_rows = None
+
+    def zeros(self):
+        """Return totals to be added to."""
+        return np.zeros(len(self.origin)), np.zeros(len(self.origin))
+
+    def add(self, block, totals, share=None):
+        """Add a block's."""
+        weight = block.row_weights
+        with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
+            shifted = block.X - self.origin
+            totals[0][...] += weight @ shifted
+            totals[1][...] += weight @ (shifted * shifted)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSquares:
+    """The weighted sums of the squares of sparse features, and of how many are not zero."""
+
+    n_features: int
+    is_compiled = False
+    block_rows = 4096  # (temporaries as large as a block's stored values, several times)
+
+    def zeros(self):
+        """Return totals to be added to."""
+        return np.zeros(self.n_features), np.zeros(self.n_features)
+
+    def add(self, block, totals, share=None):
+        """Add a block's."""
+        with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
+            for total, values in zip(totals, (block.X.data**2.0, block.X.data != 0), strict=True):
+                if block.weight is not None:
+                    values = values * np.repeat(block.weight, np.diff(block.X.indptr))
+                total += np.bincount(block.X.indices, values, self.n_features)
+
+
+@dataclass(frozen=True, eq=False)
+class SquaredNorm:
+    """The squared norm of each row, centred and scaled."""
+
+    center: Any
+    scale: Any
+    is_trivial: bool
+
+    def of(self, block):
+        """Return those of a block's rows, (n_rows,), in float64."""
+        dtype = block.X.dtype
+        by_square = np.full((1, block.X.shape[1]), 1.0 / self.scale**2, dtype=dtype)
+        norms = _backend.matmul_transposed(by_square, _backend.square(block.X))[0].astype(float)
+        if not self.is_trivial:
+            by_value = (self.center * by_square).astype(dtype, copy=False)
+            norms -= 2 * _backend.matmul_transposed(by_value, block.X)[0]
+            norms += np.sum(by_value * self.center)
+        return np.maximum(norms, 0.0, out=norms)
+
+
+def linear_logits(X, coef, intercept, share=None):
+    """Return the logits W x + b of a block of rows, (n_classes, n_rows).
+
+    ``share`` as for :func:`sklearn_softmax._backend.matmul_transposed`.
+    """
+    logits = _backend.matmul_transposed(coef, X, share)
+    logits += intercept[:, None]
+    return with_reference(logits)
+
+
+def with_reference(logits):
+    """Give a single output the first class's logit, which is 0."""
+    if logits.shape[0] > 1:
+        return logits
+    return np.concatenate([np.zeros_like(logits), logits])
+
+
+def loss_residual(logits, block, label_smoothing):
+    """Return a block's sum of losses, and their derivative by the logits (over which it is)."""
+    return cross_entropy_loss_gradient(
+        logits,
+        block.y,
+        sample_weight=block.weight,
+        label_smoothing=label_smoothing,
+        axis=0,
+        reduction="sum",
+        overwrite_logits=True,
+    )
