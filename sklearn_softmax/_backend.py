@@ -10,7 +10,7 @@ import importlib.util
 
 import numpy as np
 import scipy.sparse as sp
-from array_api_compat import array_namespace, is_numpy_namespace
+from array_api_compat import array_namespace, is_array_api_obj, is_numpy_namespace
 
 # Entries of a sparse block by which its features are shared out among threads.
 _SPLIT_SAMPLE = 4096
@@ -26,7 +26,10 @@ __all__ = [
     "divide_columns",
     "exp_inplace",
     "float_dtype",
+    "is_in_file",
+    "is_sliceable",
     "matmul_transposed",
+    "rows_per_chunk",
     "settle_rows",
     "square",
     "take_labels",
@@ -114,10 +117,10 @@ def take_rows(X, index):
     if not isinstance(index, slice):
         # (take lets other threads run, which indexing does not; but it copies X whole first
         # where X is not laid out by rows.)
-        has_rows = not sp.issparse(X) and X.flags.c_contiguous and X.flags.aligned
+        has_rows = isinstance(X, np.ndarray) and X.flags.c_contiguous and X.flags.aligned
         return np.take(X, index, axis=0) if has_rows else X[index]
     if not sp.issparse(X):
-        return X[index]
+        return X[index] if isinstance(X, np.ndarray) else np.asarray(X[index])
     # SciPy's own slicing validates the result, which costs more than a small product.
     start, stop = index.start, index.stop
     low, high = X.indptr[start], X.indptr[stop]
@@ -125,6 +128,35 @@ def take_rows(X, index):
     block = sp.csr_matrix((stop - start, X.shape[1]), dtype=X.dtype)
     block.data, block.indices, block.indptr = X.data[low:high], X.indices[low:high], indptr
     return block
+
+
+def is_sliceable(X):
+    """Return whether X is no array, but gives arrays when rows are sliced: h5py, zarr."""
+    if isinstance(X, np.ndarray | np.generic) or sp.issparse(X) or is_array_api_obj(X):
+        return False
+    has = functools.partial(hasattr, X)
+    is_table = has("iloc") or has("columns") or has("dask")
+    return has("shape") and has("dtype") and has("__getitem__") and not is_table
+
+
+def is_in_file(X):
+    """Return whether rows of X are read from a file as they are taken."""
+    if sp.issparse(X):
+        return False
+    return mapped_file(X) is not None if isinstance(X, np.ndarray) else is_sliceable(X)
+
+
+def mapped_file(X):
+    """Return the memory map that an array is a view of, or None."""
+    while isinstance(X, np.ndarray) and not isinstance(X, np.memmap):
+        X = X.base
+    return X._mmap if isinstance(X, np.memmap) else None
+
+
+def rows_per_chunk(X):
+    """Return how many rows a file stores as one piece."""
+    chunks = getattr(X, "chunks", None)
+    return chunks[0] if chunks else 1
 
 
 def used_columns(block):

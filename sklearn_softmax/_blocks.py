@@ -7,6 +7,7 @@ Here, and only here, is decided where the rows are and which thread works on the
 
 import functools
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -28,6 +29,9 @@ _MIN_STORED_ROWS = 8192
 # From so many multiplications on, compiled products of sparse rows repay loading: SciPy's are an
 # order of magnitude slower than dense ones.
 _COMPILED_SPARSE_WORK = 10_000_000
+# Runs of rows of a file that are shuffled as one (bytes), and how many are mixed.
+_RUN_BYTES = 1 << 20
+_WINDOW_RUNS = 32
 # Sums with fewer multiplications than this are over before a second thread has woken up.
 _MIN_THREAD_WORK = 2_000_000
 
@@ -72,6 +76,9 @@ class RowBlocks:
         Number of threads; None for as many as BLAS may use at present, -1 for all cores.
     """
 
+    # Whether all rows are at hand at once.
+    is_in_memory = True
+
     def __init__(self, X, y=None, weight=None, *, n_classes, class_weight=None, n_jobs=None):
         self.X = X
         self.n_rows, self.n_features = X.shape
@@ -86,6 +93,10 @@ class RowBlocks:
         self.block_rows = self._choose_block_rows()
         self._n_threads = 1
         self._threads = None
+
+    def borrow_threads(self, other):
+        """Work on the threads of other rows, within whose context this is."""
+        self._n_threads, self._threads = other._n_threads, other._thread_pool()
 
     def __enter__(self):
         n_threads = None if self._n_jobs is None else joblib.effective_n_jobs(self._n_jobs)
@@ -155,10 +166,26 @@ class RowBlocks:
         Parameters
         ----------
         rng : numpy.random.Generator or None
-            Draws their order; None leaves them as they come.
+            Draws their order; None leaves them as they come. Rows in a file are shuffled in two
+            steps, so that the disk need not seek for each: short runs of them, and then the rows
+            of as many runs as are read together.
         """
         rows = np.arange(self.n_rows) if self.weight is None else np.flatnonzero(self.weight)
-        return rows if rng is None else rng.permutation(rows)
+        if rng is None:
+            return rows
+        run = self._choose_run_rows()
+        n_runs = -(-len(rows) // run)
+        if run == 1 or n_runs <= _WINDOW_RUNS:
+            return rng.permutation(rows)
+        runs = [rows[i * run : (i + 1) * run] for i in rng.permutation(n_runs)]
+        windows = (runs[i : i + _WINDOW_RUNS] for i in range(0, n_runs, _WINDOW_RUNS))
+        return np.concatenate([rng.permutation(np.concatenate(window)) for window in windows])
+
+    def _choose_run_rows(self):
+        """Return how many rows that lie together are to stay together in a shuffle."""
+        if not _backend.is_in_file(self.X):
+            return 1
+        return max(1, _RUN_BYTES // max(1, self.n_features * self.stored_dtype.itemsize))
 
     def head(self, n_rows):
         """Return the rows up to the ``n_rows``-th of positive weight, as rows of their own."""
@@ -279,7 +306,7 @@ class RowBlocks:
             values[start:stop] = importance.of(block)
 
         self.for_each(fill)
-        return RowSampler(values, self.weight, values.mean())
+        return RowSampler(self, values, values.mean())
 
     def for_each(self, function):
         """Call ``function(start, stop, block)`` for every block, on all threads."""
@@ -338,20 +365,21 @@ class RowSampler:
 
     Parameters
     ----------
+    blocks : RowBlocks
+        The rows.
     importance : ndarray of shape (n_rows,)
         Changed in place.
-    weight : ndarray of shape (n_rows,) or None
     mean : float
         Mean importance, of these rows and of any others beside them.
     """
 
-    def __init__(self, importance, weight, mean):
+    def __init__(self, blocks, importance, mean):
         importance *= 0.5 / max(mean, np.finfo(float).tiny)
         importance += 0.5
-        if weight is not None:
-            importance *= weight
+        if blocks.weight is not None:
+            importance *= blocks.weight
+        self._blocks = weakref.proxy(blocks)
         self._cumulative = np.cumsum(importance)
-        self._weight = weight
 
     @property
     def total(self):
@@ -364,13 +392,15 @@ class RowSampler:
         positions = np.minimum(positions, np.nextafter(cumulative[-1], 0.0))  # not rounded up
         index = np.searchsorted(cumulative, positions, side="right")
         chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
-        return index, (1.0 if self._weight is None else self._weight[index]) / chance
+        block = self._blocks.take(index)
+        return block, block.row_weights / chance
 
 
 def add_totals(parts):
     """Return the sums of tuples of arrays, added to the first of them."""
-    first, *others = parts
-    for totals in others:
+    parts = iter(parts)
+    first = next(parts)
+    for totals in parts:
         for total, part in zip(first, totals, strict=True):
             total += part
     return first

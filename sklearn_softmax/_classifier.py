@@ -11,13 +11,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from . import _prediction, _targets
 from ._fitting import fit_all, fit_chunk, initial_coefficients
 from ._training import Observer, Training
 from ._validation import (
-    FEATURE_CHECKS,
+    check_features,
     check_finite,
     check_training_data,
     check_warm_start,
@@ -455,7 +455,7 @@ class SoftmaxRegressionClassifier(
 
     def _predict(self, X, transform):
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, **FEATURE_CHECKS)
+        X = check_features(self, X, reset=False)
         result, is_finite = _prediction.predict_blocks(
             X,
             self.coef_,

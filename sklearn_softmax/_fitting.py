@@ -10,8 +10,8 @@ from sklearn.utils import check_random_state
 
 from . import _sgd, _targets
 from ._backend import float_dtype
-from ._blocks import RowBlocks
 from ._curvature import Curvature
+from ._files import rows_of
 from ._lbfgs import lbfgs
 from ._metric import FIRST_ROWS, choose_metric, stable_rate
 from ._objective import SoftmaxObjective, n_outputs
@@ -163,7 +163,7 @@ def fit_chunk(estimator, data, start, stream=None):
 
 
 def _row_blocks(estimator, data):
-    return RowBlocks(
+    return rows_of(
         data.X,
         data.y,
         data.weight,

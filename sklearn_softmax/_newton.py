@@ -135,7 +135,8 @@ class DualCurvature:
     def applies(objective):
         """Return whether there are few enough rows, and a penalty."""
         blocks = objective.blocks
-        return blocks.n_rows < blocks.n_features and objective.l2 > 0 and not blocks.is_sparse
+        has_products = blocks.is_in_memory and not blocks.is_sparse
+        return has_products and blocks.n_rows < blocks.n_features and objective.l2 > 0
 
     def _with_intercept(self, rows):
         if not self._objective.fit_intercept:

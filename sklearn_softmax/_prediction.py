@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from ._blocks import RowBlocks
+from ._files import rows_of
 from ._sums import linear_logits
 from .functional import log_softmax, softmax
 
@@ -33,7 +33,7 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
     is_finite : bool
         Whether all logits are. If they are, so is X, which need not be searched for NaN.
     """
-    with RowBlocks(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
+    with rows_of(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
         coef = coef.toarray() if sp.issparse(coef) else coef
         coef = coef.astype(blocks.dtype, order="F" if blocks.is_sparse else "C", copy=False)
         intercept = intercept.astype(blocks.dtype, copy=False)

@@ -63,12 +63,12 @@ class ScaledRows:
         """
         blocks = self._blocks
         if n_rows >= blocks.n_rows:
-            index = np.arange(blocks.n_rows)
-            weight = np.ones(blocks.n_rows) if blocks.weight is None else blocks.weight
+            block = blocks.take(slice(0, blocks.n_rows))
+            weight = block.row_weights
         else:
             positions = np.sort(rng.random(n_rows)) * self._sampler.total
-            index, weight = self._sampler.draw(positions)
-        return self.of_block(blocks.take(index)), weight / weight.sum()
+            block, weight = self._sampler.draw(positions)
+        return self.of_block(block), weight / weight.sum()
 
     def of_block(self, block):
         """Return a block of rows as a dense matrix of scaled features, and ones."""

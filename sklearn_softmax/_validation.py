@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils import assert_all_finite
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from . import _targets
+from ._backend import is_sliceable
+
+# Rows of a file that are searched for NaN at once.
+_CHECKED_ROWS = 4096
 
 # Features of any dtype and layout are taken as they are; CSC becomes CSR.
 # X is not searched for NaN and infinity: they show in the first loss, and in every logit.
@@ -36,7 +40,32 @@ def refused_if_not_finite(estimator, X):
 
 def check_finite(estimator, X):
     """Raise an error if X holds NaN or infinity."""
-    assert_all_finite(X, estimator_name=type(estimator).__name__, input_name="X")
+    names = {"estimator_name": type(estimator).__name__, "input_name": "X"}
+    if not is_sliceable(X):
+        assert_all_finite(X, **names)
+        return
+    for start in range(0, X.shape[0], _CHECKED_ROWS):
+        assert_all_finite(np.asarray(X[start : start + _CHECKED_ROWS]), **names)
+
+
+def check_features(estimator, X, *, reset):
+    """Return X checked; what is in a file is not read."""
+    if not is_sliceable(X):
+        return validate_data(estimator, X, reset=reset, **FEATURE_CHECKS)
+    if len(X.shape) != 2 or 0 in X.shape:
+        raise ValueError(
+            "X must have two dimensions, with at least one sample and one feature; its shape is "
+            f"{tuple(X.shape)}."
+        )
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"X must hold numbers; its dtype is {X.dtype}.")
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    return X
+
+
+def in_memory(values):
+    """Return what is as long as there are rows as an array, if it is in a file."""
+    return np.asarray(values[:]) if is_sliceable(values) else values
 
 
 @dataclass
@@ -80,10 +109,14 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
     """
     is_first = not (is_stream and hasattr(estimator, "classes_"))
     is_distribution = _targets.is_distribution(y)
-    if is_distribution:
-        X = validate_data(estimator, X, reset=is_first, **FEATURE_CHECKS)
+    y, sample_weight = (in_memory(values) for values in (y, sample_weight))
+    if is_distribution or is_sliceable(X):
+        X = check_features(estimator, X, reset=is_first)
     else:
         X, y = validate_data(estimator, X, y, reset=is_first, **FEATURE_CHECKS)
+    if not is_distribution:
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
         check_classification_targets(y)
     known = _known_classes(estimator, classes) if is_stream else None
     if is_distribution:

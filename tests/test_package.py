@@ -33,6 +33,7 @@ LAYERS = [
     "_rows",
     "_scaling",
     "_sums",
+    "_files",
     "_blocks",
     "functional",
     "_backend",

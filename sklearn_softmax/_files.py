@@ -1,0 +1,129 @@
+"""Rows in a file that is larger than memory, read in parts.
+
+A memory-mapped file is an array to :class:`RowBlocks`. What gives an array only when it is
+sliced (a dataset of h5py, an array of zarr) is read here: one part after another, while a thread
+reads the next.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from . import _backend
+from ._blocks import Block, RowBlocks, add_totals
+
+# Rows that are in memory together (bytes): two parts are, at most.
+_PART_BYTES = 32 << 20
+
+
+def rows_of(X, y=None, weight=None, **options):
+    """Return rows as what reads them; parameters as for :class:`RowBlocks`."""
+    rows_class = FileRows if _backend.is_sliceable(X) else RowBlocks
+    return rows_class(X, y, weight, **options)
+
+
+class FileRows(RowBlocks):
+    """Rows of which some are in memory at a time.
+
+    Parameters are those of :class:`RowBlocks`; ``X`` is anything with ``shape``, ``dtype`` and
+    slices of rows. What is as long as there are rows (y, weights, an order) is in memory.
+    """
+
+    is_in_memory = False
+
+    def __init__(self, X, y=None, weight=None, **options):
+        super().__init__(X, y, weight, **options)
+        row_bytes = max(1, X.shape[1] * X.dtype.itemsize)
+        chunk = _backend.rows_per_chunk(X)
+        # Chunks are decompressed whole.
+        self._part_rows = chunk * max(1, _PART_BYTES // (chunk * row_bytes))
+        self._reader = None
+
+    def __exit__(self, *exc_info):
+        super().__exit__(*exc_info)
+        if self._reader is not None:
+            self._reader.shutdown()
+            self._reader = None
+
+    def _choose_run_rows(self):
+        return max(super()._choose_run_rows(), _backend.rows_per_chunk(self.X))
+
+    def _parts(self, slices):
+        """Yield each slice with its rows in memory, while the next are read."""
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1)
+        coming = None
+        for index, following in zip(slices, [*slices[1:], None], strict=True):
+            block = self._take_stored(index) if coming is None else coming.result()
+            if following is not None:
+                coming = self._reader.submit(self._take_stored, following)
+            yield index, self._in_memory(block)
+
+    def _in_memory(self, block):
+        rows = RowBlocks(*block, n_classes=self.n_classes, class_weight=self.class_weight, n_jobs=1)
+        if self._n_threads > 1:
+            rows.borrow_threads(self)
+        return rows
+
+    def _part_slices(self):
+        return list(self._slices(0, self.n_rows, self._part_rows))
+
+    def _take_stored(self, index):
+        if isinstance(index, slice):
+            return super()._take_stored(index)
+        y = None if self.y is None else self.y[index]
+        weight = None if self.weight is None else self.weight[index]
+        return Block(self._gather(np.asarray(index)), y, weight)
+
+    def _gather(self, index):
+        """Return the rows at any positions, reading no more than a part at once."""
+        result = np.empty((len(index), self.n_features), dtype=self.stored_dtype)
+        order = np.argsort(index, kind="stable")
+        index = index[order]
+        is_far = np.diff(index) > _backend.rows_per_chunk(self.X)
+        is_next_part = np.diff(index // self._part_rows) > 0
+        bounds = np.flatnonzero(is_far | is_next_part) + 1
+        for start, stop in zip([0, *bounds], [*bounds, len(index)], strict=True):
+            first, last = index[start], index[stop - 1]
+            rows = _backend.take_rows(self.X, slice(first, last + 1))
+            result[order[start:stop]] = rows[index[start:stop] - first]
+        return result
+
+    def accumulate(self, row_sum):
+        """Sum a function over all rows; as :meth:`RowBlocks.accumulate`."""
+        return add_totals(part.accumulate(row_sum) for _, part in self._parts(self._part_slices()))
+
+    def for_each(self, function):
+        """Call ``function(start, stop, block)`` for every block, on all threads."""
+        for index, part in self._parts(self._part_slices()):
+
+            def shifted(start, stop, block, offset=index.start):
+                function(start + offset, stop + offset, block)
+
+            part.for_each(shifted)
+
+    def accumulate_at(self, index, weight, row_sum):
+        """Sum over the rows at ``index`` alone, with weights of their own (None: all 1)."""
+        order = np.argsort(index)
+        index, weight = index[order], None if weight is None else weight[order]
+        numbers, starts = np.unique(index // self._part_rows, return_index=True)
+        bounds = np.append(starts, len(index))
+        slices = self._part_slices()
+        parts = self._parts([slices[number] for number in numbers])
+
+        def totals():
+            for (where, part), start, stop in zip(parts, bounds[:-1], bounds[1:], strict=True):
+                part_weight = None if weight is None else weight[start:stop]
+                yield part.accumulate_at(index[start:stop] - where.start, part_weight, row_sum)
+
+        return add_totals(totals())
+
+    def batches(self, size, order, *, is_compiled=False):
+        """Yield rows, ``size`` at a time; as :meth:`RowBlocks.batches`."""
+        window = size * max(1, self._part_rows // size)
+        slices = [order[start : start + window] for start in range(0, len(order), window)]
+        mean_weight = self.mean_weight
+        for positions, part in self._parts(slices):
+            rows = np.arange(len(positions))
+            for batch, _ in part.batches(size, rows, is_compiled=is_compiled):
+                yield batch, batch.X.shape[0] * mean_weight
