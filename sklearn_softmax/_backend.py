@@ -7,6 +7,7 @@ ufuncs, label indexing, sparse products), the faster door is here, behind the sa
 
 import functools
 import importlib.util
+import mmap
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,6 +30,7 @@ __all__ = [
     "is_in_file",
     "is_sliceable",
     "matmul_transposed",
+    "read_ahead",
     "rows_per_chunk",
     "settle_rows",
     "square",
@@ -143,14 +145,25 @@ def is_in_file(X):
     """Return whether rows of X are read from a file as they are taken."""
     if sp.issparse(X):
         return False
-    return mapped_file(X) is not None if isinstance(X, np.ndarray) else is_sliceable(X)
+    return _memory_map(X) is not None if isinstance(X, np.ndarray) else is_sliceable(X)
 
 
-def mapped_file(X):
+def read_ahead(X, start, stop):
+    """Have the operating system read rows of a memory-mapped X, if it is one, without waiting."""
+    file = _memory_map(X)
+    if file is None or not X.flags.c_contiguous or not hasattr(file, "madvise"):
+        return
+    rows = X[start:stop]
+    begin = rows.ctypes.data - np.frombuffer(file, dtype=np.uint8).ctypes.data
+    page = begin - begin % mmap.PAGESIZE
+    file.madvise(mmap.MADV_WILLNEED, page, begin + rows.nbytes - page)
+
+
+def _memory_map(X):
     """Return the memory map that an array is a view of, or None."""
-    while isinstance(X, np.ndarray) and not isinstance(X, np.memmap):
+    while isinstance(X, np.ndarray):
         X = X.base
-    return X._mmap if isinstance(X, np.memmap) else None
+    return X if isinstance(X, mmap.mmap) else None
 
 
 def rows_per_chunk(X):

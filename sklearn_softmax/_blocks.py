@@ -32,6 +32,8 @@ _COMPILED_SPARSE_WORK = 10_000_000
 # Runs of rows of a file that are shuffled as one (bytes), and how many are mixed.
 _RUN_BYTES = 1 << 20
 _WINDOW_RUNS = 32
+# How far a memory map is read ahead, twice over (bytes).
+_AHEAD_BYTES = 8 << 20
 # Sums with fewer multiplications than this are over before a second thread has woken up.
 _MIN_THREAD_WORK = 2_000_000
 
@@ -89,6 +91,7 @@ class RowBlocks:
         self.stored_dtype = X.dtype
         self.dtype = _backend.float_dtype(X)
         self.is_sparse = sp.issparse(X)
+        self._is_mapped = isinstance(X, np.ndarray) and _backend.is_in_file(X)
         self._n_jobs = n_jobs
         self.block_rows = self._choose_block_rows()
         self._n_threads = 1
@@ -153,7 +156,14 @@ class RowBlocks:
 
     def _slices(self, start, stop, size):
         stop = self.n_rows if stop is None else stop
-        return (slice(low, min(low + size, stop)) for low in range(start, stop, size))
+        row_bytes = max(1, self.n_features * self.stored_dtype.itemsize)
+        ahead = max(size, _AHEAD_BYTES // row_bytes)
+        wanted = start
+        for low in range(start, stop, size):
+            if self._is_mapped and low + ahead > wanted:
+                _backend.read_ahead(self.X, wanted, min(wanted + ahead, stop))
+                wanted += ahead
+            yield slice(low, min(low + size, stop))
 
     @property
     def mean_weight(self):
