@@ -8,6 +8,7 @@ ufuncs, label indexing, sparse products), the faster door is here, behind the sa
 import functools
 import importlib.util
 import mmap
+import sys
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,11 +23,13 @@ __all__ = [
     "array_namespace",
     "as_dense",
     "as_float",
+    "as_rows",
     "compact_columns",
     "compiled_loops",
     "divide_columns",
     "exp_inplace",
     "float_dtype",
+    "is_dask",
     "is_in_file",
     "is_sliceable",
     "matmul_transposed",
@@ -34,6 +37,7 @@ __all__ = [
     "rows_per_chunk",
     "settle_rows",
     "square",
+    "stored_entries",
     "take_labels",
     "take_rows",
     "used_columns",
@@ -134,10 +138,11 @@ def take_rows(X, index):
 
 def is_sliceable(X):
     """Return whether X is no array, but gives arrays when rows are sliced: h5py, zarr."""
-    if isinstance(X, np.ndarray | np.generic) or sp.issparse(X) or is_array_api_obj(X):
+    is_array = isinstance(X, np.ndarray | np.generic) or sp.issparse(X) or is_array_api_obj(X)
+    if is_array or is_dask(X):
         return False
     has = functools.partial(hasattr, X)
-    is_table = has("iloc") or has("columns") or has("dask")
+    is_table = has("iloc") or has("columns")
     return has("shape") and has("dtype") and has("__getitem__") and not is_table
 
 
@@ -232,6 +237,23 @@ def settle_rows(matrix, index, shrinkage, toll, average, kept, *, is_compiled):
 def as_float(block, dtype):
     """Return a block of rows in the float dtype; no copy where it already is."""
     return block if block.dtype == dtype else block.astype(dtype)
+
+
+def is_dask(values):
+    """Return whether something is a Dask collection."""
+    return "dask" in sys.modules and sys.modules["dask"].is_dask_collection(values)
+
+
+def as_rows(part):
+    """Return a partition of a Dask collection as an array or a CSR matrix."""
+    if sp.issparse(part):
+        return part if part.format == "csr" else part.tocsr()
+    return part.to_numpy() if hasattr(part, "to_numpy") else part
+
+
+def stored_entries(X):
+    """Return the number of entries of X that a product has to touch."""
+    return X.nnz if sp.issparse(X) else X.shape[0] * X.shape[1]
 
 
 def as_dense(block):

@@ -78,8 +78,9 @@ class RowBlocks:
         Number of threads; None for as many as BLAS may use at present, -1 for all cores.
     """
 
-    # Whether all rows are at hand at once.
+    # Whether all rows are at hand at once; whether they are in this process.
     is_in_memory = True
+    is_local = True
 
     def __init__(self, X, y=None, weight=None, *, n_classes, class_weight=None, n_jobs=None):
         self.X = X
@@ -120,6 +121,9 @@ class RowBlocks:
         """Give the rows other weights, (n_samples,) or None."""
         self.weight = weight
         self.total_weight = float(self.n_rows if weight is None else np.sum(weight))
+        self.n_weighted = self.n_rows if weight is None else np.count_nonzero(weight)
+        # Of the rows that have a weight.
+        self.mean_weight = self.total_weight / max(self.n_weighted, 1)
 
     @property
     def has_labels(self):
@@ -129,7 +133,7 @@ class RowBlocks:
     @property
     def n_stored(self):
         """Number of entries of X that a product has to touch."""
-        return self.X.nnz if self.is_sparse else self.n_rows * self.n_features
+        return _backend.stored_entries(self.X)
 
     def _choose_block_rows(self):
         if self.is_sparse:
@@ -165,11 +169,6 @@ class RowBlocks:
                 wanted += ahead
             yield slice(low, min(low + size, stop))
 
-    @property
-    def mean_weight(self):
-        """Mean weight of the rows that have one."""
-        return 1.0 if self.weight is None else self.total_weight / np.count_nonzero(self.weight)
-
     def order(self, rng=None):
         """Return the positions of the rows of positive weight, as they come or shuffled.
 
@@ -196,6 +195,10 @@ class RowBlocks:
         if not _backend.is_in_file(self.X):
             return 1
         return max(1, _RUN_BYTES // max(1, self.n_features * self.stored_dtype.itemsize))
+
+    def leading(self, order):
+        """Return rows that show what those of an order are like: the first come first."""
+        return order
 
     def head(self, n_rows):
         """Return the rows up to the ``n_rows``-th of positive weight, as rows of their own."""

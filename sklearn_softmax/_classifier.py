@@ -1,5 +1,6 @@
 """SoftmaxRegressionClassifier: parameters, what is published, warnings. No arithmetic."""
 
+import functools
 import warnings
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -14,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _prediction, _targets
+from ._backend import is_dask
 from ._fitting import fit_all, fit_chunk, initial_coefficients
 from ._training import Observer, Training
 from ._validation import (
@@ -277,7 +279,7 @@ class SoftmaxRegressionClassifier(
             observer = None
             if self.verbose or hasattr(self, "_skl_callbacks"):
                 observer = Observer(self, context, reported, self.verbose)
-            with refused_if_not_finite(self, data.X):
+            with refused_if_not_finite(self, data):
                 fitted = fit_all(self, data, start, observer)
             self._publish(fitted)
             self.n_iter_ = np.array([fitted.training.state.n_iter], dtype=np.int32)
@@ -318,7 +320,7 @@ class SoftmaxRegressionClassifier(
             is_first = not hasattr(self, "classes_")
             data = check_training_data(self, X, y, sample_weight, classes=classes, is_stream=True)
             start = initial_coefficients(self, data, warm=not is_first)
-            with refused_if_not_finite(self, data.X):
+            with refused_if_not_finite(self, data):
                 fitted = fit_chunk(self, data, start, None if is_first else self._stream)
             self._publish(fitted)
             self.n_iter_ = np.array([1 if is_first else self.n_iter_[0] + 1], dtype=np.int32)
@@ -394,8 +396,8 @@ class SoftmaxRegressionClassifier(
         ndarray of shape (n_samples,)
             Labels, of the dtype of ``classes_``.
         """
-        positions = self._predict(X, _prediction.most_probable)
-        return self.classes_[positions]
+        check_is_fitted(self)
+        return self._predict(X, _prediction.most_probable, self.classes_)
 
     def predict_proba(self, X):
         """Return the probability of each class.
@@ -446,6 +448,14 @@ class SoftmaxRegressionClassifier(
         float
             Mean accuracy, in [0, 1].
         """
+        if is_dask(X):
+            from ._dask_data import check_dask_features, mean_of_rows
+
+            check_is_fitted(self)
+            model = self.coef_, self.intercept_, self.classes_
+            hits = functools.partial(_prediction.is_hit, *model)
+            X = check_dask_features(self, X, reset=False)
+            return mean_of_rows(hits, X, y, sample_weight)
         predicted = self.predict(X)
         if not _targets.is_distribution(y):
             return accuracy_score(y, predicted, sample_weight=sample_weight)
@@ -453,8 +463,15 @@ class SoftmaxRegressionClassifier(
         hits = proba[np.arange(len(proba)), np.searchsorted(self.classes_, predicted)]
         return float(np.average(hits, weights=sample_weight))
 
-    def _predict(self, X, transform):
+    def _predict(self, X, transform, labels=None):
         check_is_fitted(self)
+        if is_dask(X):
+            from ._dask_data import check_dask_features, map_rows
+
+            X = check_dask_features(self, X, reset=False)
+            model = self.coef_, self.intercept_
+            predict = functools.partial(_prediction.predict_rows, *model, transform, labels)
+            return map_rows(predict, X)
         X = check_features(self, X, reset=False)
         result, is_finite = _prediction.predict_blocks(
             X,
@@ -466,7 +483,7 @@ class SoftmaxRegressionClassifier(
         )
         if not is_finite:  # (Finite X whose logits overflow is let through.)
             check_finite(self, X)
-        return result
+        return result if labels is None else labels[result]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

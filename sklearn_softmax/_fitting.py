@@ -9,9 +9,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from . import _sgd, _targets
-from ._backend import float_dtype
 from ._curvature import Curvature
-from ._files import rows_of
 from ._lbfgs import lbfgs
 from ._metric import FIRST_ROWS, choose_metric, stable_rate
 from ._objective import SoftmaxObjective, n_outputs
@@ -79,7 +77,7 @@ def initial_coefficients(estimator, data, *, warm):
         coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
         return coef.astype(np.float64), estimator.intercept_.astype(np.float64)
     n_rows = n_outputs(len(data.classes))
-    return np.zeros((n_rows, data.X.shape[1])), np.zeros(n_rows)
+    return np.zeros((n_rows, data.n_features)), np.zeros(n_rows)
 
 
 def fit_all(estimator, data, start, observer=None):
@@ -100,7 +98,7 @@ def fit_all(estimator, data, start, observer=None):
     -------
     Fitted
     """
-    with _row_blocks(estimator, data) as blocks:
+    with data.rows(estimator.n_jobs) as blocks:
         score = _set_rows_aside(estimator, data, blocks) if estimator.early_stopping else None
         if estimator.solver == "lbfgs":
             objective = _objective(estimator, blocks)
@@ -147,7 +145,7 @@ def fit_chunk(estimator, data, start, stream=None):
     if steps is not None and steps.learning_rate_init != estimator.learning_rate_init:
         steps = None  # the parameter has been changed: start anew with it
     rng = _generator(estimator) if steps is None else copy.deepcopy(steps.rng)
-    with _row_blocks(estimator, data) as blocks:
+    with data.rows(estimator.n_jobs) as blocks:
         scaling = _sgd_scaling(estimator, blocks) if steps is None else steps.scaling
         objective = _objective(estimator, blocks, scaling=scaling, penalty_weight=weight_seen)
         if steps is None:
@@ -160,17 +158,6 @@ def fit_chunk(estimator, data, start, stream=None):
     training = Training(state, state.vector, [state.loss])
     steps = _Steps(estimator.learning_rate_init, state, schedule, scaling, rng)
     return Fitted(_model(objective, state.vector, data), training, Stream(weight_seen, steps))
-
-
-def _row_blocks(estimator, data):
-    return rows_of(
-        data.X,
-        data.y,
-        data.weight,
-        n_classes=len(data.classes),
-        class_weight=data.class_weight,
-        n_jobs=estimator.n_jobs,
-    )
 
 
 def _objective(estimator, blocks, **options):
@@ -186,7 +173,7 @@ def _objective(estimator, blocks, **options):
 
 def _model(objective, vector, data):
     """Return the fitted attributes for a vector of parameters."""
-    dtype = float_dtype(data.X)
+    dtype = data.dtype
     coef, intercept = objective.model(vector)
     return {
         "coef_": np.ascontiguousarray(coef, dtype=dtype),
@@ -239,21 +226,22 @@ def _schedule(estimator, objective, rng):
     """Return the schedule, with a learning rate for what is left at "auto"."""
     blocks = objective.blocks
     order = blocks.order(rng if estimator.shuffle else None)
+    n_rows, shown = blocks.n_weighted, blocks.leading(order)
     is_auto = estimator.learning_rate_init == "auto"
     given = _given(estimator, blocks)
     batch_size = estimator.batch_size
-    if batch_size == "auto" and len(order) <= _FEW_ROWS:
+    if batch_size == "auto" and n_rows <= _FEW_ROWS:
         batch_size = _FEW_ROWS
     elif batch_size == "auto":
-        batch_size = min(max(len(order) // _BATCHES, _SMALLEST_BATCH), _LARGEST_BATCH)
-    metric = choose_metric(objective, order) if is_auto else None
+        batch_size = min(max(n_rows // _BATCHES, _SMALLEST_BATCH), _LARGEST_BATCH)
+    metric = choose_metric(objective, shown) if is_auto else None
     rate = estimator.learning_rate_init
     if is_auto:
-        rate = stable_rate(objective, metric, order, batch_size, given["momentum"].decay)
+        rate = stable_rate(objective, metric, shown, batch_size, given["momentum"].decay)
     return _sgd.Schedule(
         **{"batch_size": batch_size, **given},
         learning_rate_init=rate,
-        n_steps=estimator.max_iter * -(-len(order) // batch_size),
+        n_steps=estimator.max_iter * -(-n_rows // batch_size),
         metric=metric,
         may_retreat=is_auto,
     )

@@ -72,9 +72,17 @@ class SoftmaxObjective:
         self.n_classes = blocks.n_classes
         self.n_features = blocks.n_features
         self.n_outputs = n_outputs(blocks.n_classes)
-        strength = 1.0 / (C * (penalty_weight or blocks.total_weight))
+        penalty_weight = penalty_weight or blocks.total_weight
+        strength = 1.0 / (C * penalty_weight)
         self.l2 = (1.0 - l1_ratio) * strength
         self.l1 = l1_ratio * strength
+        self._options = {
+            "C": C,
+            "l1_ratio": l1_ratio,
+            "fit_intercept": fit_intercept,
+            "label_smoothing": label_smoothing,
+            "penalty_weight": penalty_weight,
+        }
         self.scaling = self._choose_scaling() if scaling is None else scaling
         self.epsilon = float(np.finfo(blocks.dtype).eps)
         # Sparse products read W feature by feature, dense ones class by class.
@@ -85,6 +93,17 @@ class SoftmaxObjective:
             # Centred sparse features are dense; and text comes with scales of its own.
             return Scaling.unscaled()
         return Scaling.of_rows(self.blocks, center=self.fit_intercept)
+
+    def walk(self, order, step, carry):
+        """Return ``step(objective, carry, order)``.
+
+        Where the rows are in several places, of the objective of those at each of them, one
+        after another; ``carry`` goes from one to the next.
+        """
+        if self.blocks.is_local:
+            return step(self, carry, order)
+        here = functools.partial(SoftmaxObjective, **self._options, scaling=self.scaling)
+        return self.blocks.walk(order, functools.partial(_step_of_rows, here, step), carry)
 
     @functools.cached_property
     def rows(self):
@@ -332,6 +351,10 @@ class SoftmaxObjective:
         _, diagonal = self.blocks.accumulate(self._sum(HessianDiagonal, *self.coefficients(vector)))
         diagonal[:, : self.n_features] /= self.scaling.scale**2
         return diagonal / self.blocks.total_weight + self.l2_columns
+
+
+def _step_of_rows(objective, step, rows, carry, order):
+    return step(objective(rows), carry, order)
 
 
 def n_outputs(n_classes):

@@ -5,6 +5,7 @@ import scipy.sparse as sp
 
 from ._files import rows_of
 from ._sums import linear_logits
+from ._targets import check_distribution
 from .functional import log_softmax, softmax
 
 
@@ -50,6 +51,28 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
 
         blocks.for_each(fill)
     return result, all(are_finite)
+
+
+def predict_rows(coef, intercept, transform, labels, X):
+    """Return predictions for rows that are at hand; an error where they are not finite.
+
+    Parameters as for :func:`predict_blocks`; with ``labels`` the result are those at the
+    positions that ``transform`` returns.
+    """
+    n_classes = max(len(intercept), 2)
+    result, is_finite = predict_blocks(X, coef, intercept, transform, n_classes=n_classes, n_jobs=1)
+    if not is_finite and not np.isfinite(X.data if sp.issparse(X) else X).all():
+        raise ValueError("X contains NaN or infinity.")
+    return result if labels is None else labels[result]
+
+
+def is_hit(coef, intercept, labels, X, y):
+    """Return for each row whether its label is predicted; or the probability y has there."""
+    positions = predict_rows(coef, intercept, most_probable, None, X)
+    if y.ndim == 2 and y.shape[1] > 1:
+        _, proba = check_distribution(y, labels)
+        return proba[np.arange(len(proba)), positions]
+    return (np.ravel(y) == labels[positions]).astype(np.float64)
 
 
 def most_probable(logits):

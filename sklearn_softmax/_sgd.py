@@ -4,6 +4,7 @@ Like L-BFGS it is a generator, with one state an epoch. What a step does is in
 :mod:`sklearn_softmax._steps`, the scales it is taken in in :mod:`sklearn_softmax._metric`.
 """
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -170,6 +171,22 @@ def run_epoch(objective, state, schedule, rng):
 
 def _pass_over(objective, state, schedule, order):
     """Return the state after one pass over the rows at ``order``."""
+    step = functools.partial(_take_steps, schedule)
+    after, losses = objective.walk(order, step, (state, []))
+    loss = float(np.mean(losses))
+    has_exploded = schedule.may_retreat and loss > _EXPLOSION * max(losses[0], np.log(2))
+    if has_exploded or not np.isfinite(after.iterate).all():
+        raise _DivergenceError(_divergence_message(state.rate, schedule))
+    penalty = objective.penalty(objective.unpack(state.iterate))
+    return replace(after, loss=loss + penalty, n_iter=state.n_iter + 1)
+
+
+def _take_steps(schedule, objective, carry, order):
+    """Take the steps of the rows at ``order``.
+
+    ``carry`` is a state and the losses of the batches so far, and so is what is returned.
+    """
+    state, losses = carry
     iterate = state.iterate.copy()
     # (Without momentum nothing is written there.)
     velocity = state.velocity.copy() if schedule.momentum.decay else state.velocity
@@ -183,7 +200,7 @@ def _pass_over(objective, state, schedule, order):
         schedule.momentum,
         schedule.metric,
     )
-    n_steps, losses = state.n_steps, []
+    n_steps, losses = state.n_steps, list(losses)
     with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite raises
         for batch, weight in objective.batches(schedule.batch_size, order):
             rate = schedule.rate(state.rate, n_steps)
@@ -192,19 +209,8 @@ def _pass_over(objective, state, schedule, order):
             if not np.isfinite(losses[-1]):
                 raise _DivergenceError(_divergence_message(state.rate, schedule))
     steps.finish()
-    loss = float(np.mean(losses))
-    has_exploded = schedule.may_retreat and loss > _EXPLOSION * max(losses[0], np.log(2))
-    if has_exploded or not np.isfinite(iterate).all():
-        raise _DivergenceError(_divergence_message(state.rate, schedule))
-    return replace(
-        state,
-        iterate=iterate,
-        velocity=velocity,
-        average=average,
-        loss=loss + objective.penalty(objective.unpack(state.iterate)),
-        n_iter=state.n_iter + 1,
-        n_steps=n_steps,
-    )
+    moved = {"iterate": iterate, "velocity": velocity, "average": average}
+    return replace(state, **moved, n_steps=n_steps), losses
 
 
 def _divergence_message(rate, schedule):

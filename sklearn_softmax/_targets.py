@@ -109,7 +109,22 @@ def _check_rows_are_distributions(proba):
     )
 
 
-def class_weights(class_weight, classes, y, sample_weight):
+def class_mass(y, n_classes, sample_weight):
+    """Return the weight of all rows of each class, (n_classes,).
+
+    Parameters
+    ----------
+    y : ndarray
+        Positions among the classes (n_samples,), or probabilities (n_samples, n_classes).
+    n_classes : int
+    sample_weight : ndarray of shape (n_samples,) or None
+    """
+    if y.ndim == 1:
+        return np.bincount(y, weights=sample_weight, minlength=n_classes)
+    return y.sum(axis=0) if sample_weight is None else sample_weight @ y
+
+
+def class_weights(class_weight, classes, mass):
     """Return the weight of each class, (n_classes,).
 
     Parameters
@@ -118,16 +133,10 @@ def class_weights(class_weight, classes, y, sample_weight):
         As for the estimator.
     classes : ndarray of shape (n_classes,)
         The classes.
-    y : ndarray
-        Positions among the classes (n_samples,), or probabilities (n_samples, n_classes).
-    sample_weight : ndarray of shape (n_samples,) or None
-        "balanced" counts with them.
+    mass : ndarray of shape (n_classes,)
+        What they weigh without it, for "balanced".
     """
     if class_weight == "balanced":
-        if y.ndim == 1:
-            mass = np.bincount(y, weights=sample_weight, minlength=len(classes))
-        else:
-            mass = y.sum(axis=0) if sample_weight is None else sample_weight @ y
         present = mass > 0
         # A class that does not occur has no weight to balance.
         return np.where(present, mass.sum() / (present.sum() * np.where(present, mass, 1.0)), 1.0)

@@ -10,7 +10,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from . import _targets
-from ._backend import is_sliceable
+from ._backend import float_dtype, is_dask, is_sliceable
+from ._files import rows_of
 
 # Rows of a file that are searched for NaN at once.
 _CHECKED_ROWS = 4096
@@ -26,13 +27,13 @@ FEATURE_CHECKS = {
 
 
 @contextmanager
-def refused_if_not_finite(estimator, X):
+def refused_if_not_finite(estimator, data):
     """Say that X is not finite where that is why something fails."""
     try:
         yield
     except ValueError:
         try:
-            check_finite(estimator, X)
+            data.check_finite(estimator)
         except ValueError as reason:
             raise reason from None
         raise
@@ -97,6 +98,31 @@ class TrainingData:
         return float(self.X.shape[0] if self.weight is None else self.weight.sum())
 
     @property
+    def n_features(self):
+        """Number of features."""
+        return self.X.shape[1]
+
+    @property
+    def dtype(self):
+        """The dtype that X is computed in."""
+        return float_dtype(self.X)
+
+    def check_finite(self, estimator):
+        """Raise an error if X holds NaN or infinity."""
+        check_finite(estimator, self.X)
+
+    def rows(self, n_jobs):
+        """Return the rows, to be summed over by so many threads."""
+        return rows_of(
+            self.X,
+            self.y,
+            self.weight,
+            n_classes=len(self.classes),
+            class_weight=self.class_weight,
+            n_jobs=n_jobs,
+        )
+
+    @property
     def strata(self):
         """The most probable class of each row."""
         return self.y if self.y.ndim == 1 else self.y.argmax(axis=1)
@@ -108,6 +134,11 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
     Sets ``n_features_in_`` and ``feature_names_in_`` of the estimator where it starts anew.
     """
     is_first = not (is_stream and hasattr(estimator, "classes_"))
+    if is_dask(X):
+        from ._dask_data import check_dask_data
+
+        known = _known_classes(estimator, classes) if is_stream else None
+        return check_dask_data(estimator, X, y, sample_weight, known=known, reset=is_first)
     is_distribution = _targets.is_distribution(y)
     y, sample_weight = (in_memory(values) for values in (y, sample_weight))
     if is_distribution or is_sliceable(X):
@@ -136,7 +167,8 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
         )
     if estimator.class_weight is None:
         return TrainingData(X, y, classes, sample_weight, None)
-    class_weight = _targets.class_weights(estimator.class_weight, classes, y, sample_weight)
+    mass = _targets.class_mass(y, len(classes), sample_weight)
+    class_weight = _targets.class_weights(estimator.class_weight, classes, mass)
     weight = class_weight[y] if y.ndim == 1 else y @ class_weight
     if sample_weight is not None:
         weight = weight * sample_weight
@@ -167,7 +199,7 @@ def refuse_for_streams(estimator):
 def check_warm_start(estimator, data):
     """Raise an error unless a fitted estimator has the classes and features of the data."""
     same_classes = np.array_equal(estimator.classes_, data.classes)
-    n_before, n_features = estimator.coef_.shape[1], data.X.shape[1]
+    n_before, n_features = estimator.coef_.shape[1], data.n_features
     if not same_classes or n_before != n_features:
         raise ValueError(
             "warm_start needs the classes and features of the last fit, "

@@ -20,6 +20,7 @@ LAYERS = [
     "_prediction",
     "_fitting",
     "_validation",
+    "_dask_data",
     "_training",
     "_lbfgs",
     "_sgd",
@@ -33,6 +34,7 @@ LAYERS = [
     "_rows",
     "_scaling",
     "_sums",
+    "_dask",
     "_files",
     "_blocks",
     "functional",
@@ -71,7 +73,7 @@ def test_only_some_modules_know_scikit_learn():
     users = {
         p.stem for p in PACKAGE.glob("*.py") if re.search(r"^from sklearn\b", p.read_text(), re.M)
     }
-    assert users == {"_classifier", "_fitting", "_targets", "_validation"}
+    assert users == {"_classifier", "_dask_data", "_fitting", "_targets", "_validation"}
 
 
 def test_public_names():

@@ -1,0 +1,432 @@
+"""Rows of a Dask collection: what is summed over them is summed where they are.
+
+The one module that knows Dask, imported where X is a collection of its. A sum
+(:mod:`sklearn_softmax._sums`) is a value, so it travels as one task to every partition; there the
+rows are a :class:`RowBlocks`, and the totals come back added up by a tree. Dask decides what runs
+where, and computes again what a lost worker took with it.
+"""
+
+import functools
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dask
+import numpy as np
+import scipy.sparse as sp
+from dask.base import get_scheduler
+from dask.delayed import delayed
+
+from . import _backend
+from ._blocks import Block, RowBlocks, RowSampler
+
+# Totals that one task adds up.
+_TREE_WIDTH = 8
+# How long a cluster may be without a worker (seconds); how often to look.
+_PATIENCE = 10.0
+_INTERVAL = 1.0
+# Rows that show scales and curvature.
+_SHOWN_ROWS = 8192
+
+
+@dataclass
+class DaskData:
+    """Checked training data, as :class:`sklearn_softmax._validation.TrainingData` in partitions.
+
+    Attributes
+    ----------
+    parts : list of tuple
+        For each partition its X, and its targets and weights (or None), delayed; what is made
+        of labels and weights is kept where it was computed.
+    lengths : ndarray of int
+        The number of rows of each.
+    n_features : int
+    stored_dtype : dtype
+        Of X.
+    n_stored : int
+        Number of entries of X that a product has to touch.
+    is_sparse : bool
+    classes : ndarray of shape (n_classes,)
+    has_labels : bool
+        Whether y is class codes.
+    class_weight : ndarray of shape (n_classes,) or None
+    total_weight : float
+    n_weighted : int
+        The number of rows of positive weight.
+    """
+
+    parts: list
+    lengths: np.ndarray
+    n_features: int
+    stored_dtype: np.dtype
+    n_stored: int
+    is_sparse: bool
+    classes: Any = None
+    has_labels: bool = True
+    class_weight: Any = None
+    total_weight: float = 0.0
+    n_weighted: int = 0
+
+    @property
+    def dtype(self):
+        """The dtype that X is computed in."""
+        return _backend.float_dtype(np.empty(0, self.stored_dtype))
+
+    @property
+    def strata(self):
+        """The most probable class of each row: an array in memory."""
+        return np.concatenate(compute([delayed(_most_probable)(y) for _, y, _ in self.parts]))
+
+    @property
+    def weight(self):
+        """The weight of each row, in memory; None where all are 1."""
+        if any(weight is None for _, _, weight in self.parts):
+            return None
+        return np.concatenate(compute([weight for _, _, weight in self.parts]))
+
+    def check_finite(self, estimator):
+        """Raise an error if X holds NaN or infinity, and say in which partition."""
+        compute(self.rows(1)._apply_to_all(_refuse_if_not_finite))
+
+    def rows(self, n_jobs):
+        """Return the rows, to be summed over with so many threads for each partition."""
+        return DaskRows(self, n_jobs)
+
+
+@dataclass
+class _Order:
+    """An order of the rows: of the partitions, and a seed for the rows within each."""
+
+    parts: np.ndarray
+    seeds: list
+    shown: np.ndarray
+
+
+class DaskRows:
+    """What :class:`RowBlocks` is, for rows in the partitions of a Dask collection.
+
+    Parameters
+    ----------
+    data : DaskData
+    n_jobs : int or None
+        Number of threads for each partition, besides those that a worker has tasks for; None
+        for 1.
+    """
+
+    is_in_memory = False
+    is_local = False
+    sparse_share = None
+
+    def __init__(self, data, n_jobs=None):
+        self.n_rows = int(data.lengths.sum())
+        self.n_features, self.n_stored = data.n_features, data.n_stored
+        self.n_classes = len(data.classes)
+        self.dtype, self.stored_dtype = data.dtype, data.stored_dtype
+        self.is_sparse, self.has_labels = data.is_sparse, data.has_labels
+        self.total_weight, self.n_weighted = data.total_weight, data.n_weighted
+        self.block_rows = min(self.n_rows, _SHOWN_ROWS)
+        self._parts = data.parts
+        self._ends = np.cumsum(data.lengths)
+        self._options = {
+            "n_features": data.n_features,
+            "n_classes": self.n_classes,
+            "class_weight": data.class_weight,
+            "n_jobs": n_jobs or 1,
+            "dtype": self.dtype,
+        }
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        pass
+
+    @property
+    def mean_weight(self):
+        """Mean weight of the rows that have one."""
+        return self.total_weight / self.n_weighted
+
+    def set_weight(self, weight):
+        """Give the rows other weights, (n_samples,)."""
+        pieces = np.split(weight, self._ends[:-1])
+        self._parts = [
+            (X, y, delayed(piece, traverse=False))
+            for (X, y, _), piece in zip(self._parts, pieces, strict=True)
+        ]
+        self.total_weight = float(weight.sum())
+        self.n_weighted = np.count_nonzero(weight)
+
+    # Sums ------------------------------------------------------------------------------
+
+    def _apply(self, function, numbers, *arguments):
+        """Return, delayed, the results of a function of the rows of some partitions.
+
+        ``arguments`` are lists, with one for each of those, or delayed values for all.
+        """
+        call = delayed(_call, pure=False)
+        return [
+            call(
+                function,
+                int(number),
+                self._options,
+                *self._parts[number],
+                *(item[i] if isinstance(item, list) else item for item in arguments),
+            )
+            for i, number in enumerate(numbers)
+        ]
+
+    def _apply_to_all(self, function, *arguments):
+        return self._apply(function, range(len(self._parts)), *arguments)
+
+    def accumulate(self, row_sum):
+        """Sum a function over all rows; as :meth:`RowBlocks.accumulate`."""
+        sent = delayed(row_sum, pure=False, traverse=False)
+        return _total(self._apply_to_all(_accumulate, sent))
+
+    def accumulate_at(self, index, weight, row_sum):
+        """Sum over the rows at ``index`` alone, with weights of their own (None: all 1)."""
+        numbers, places, pieces = self._locate(index)
+        weights = [None if weight is None else weight[piece] for piece in pieces]
+        sent = delayed(row_sum, pure=False, traverse=False)
+        return _total(self._apply(_accumulate_at, numbers, places, weights, sent))
+
+    def _locate(self, index):
+        """Return partitions, positions in each of them, and where in ``index`` those are."""
+        owners = np.searchsorted(self._ends, index, side="right")
+        numbers = np.unique(owners)
+        pieces = [np.flatnonzero(owners == number) for number in numbers]
+        starts = np.append(0, self._ends)
+        places = [index[p] - starts[n] for n, p in zip(numbers, pieces, strict=True)]
+        return numbers, places, pieces
+
+    def share(self, run, n_items, work):
+        """Work on ``n_items`` that the client has; as :meth:`RowBlocks.share`."""
+        return [run(0, n_items)]
+
+    # Some rows -------------------------------------------------------------------------
+
+    def take(self, index):
+        """Return the rows at ``index``, an array or a slice, as a block in memory."""
+        if isinstance(index, slice):
+            index = np.arange(*index.indices(self.n_rows))
+        numbers, places, pieces = self._locate(index)
+        blocks = compute(self._apply(_take, numbers, places))
+        return _in_order(_joined(blocks), np.argsort(np.concatenate(pieces), kind="stable"))
+
+    def head(self, n_rows):
+        """Return the first rows, in memory, to take scales from."""
+        block = self.take(slice(0, min(n_rows, self.n_rows)))
+        return RowBlocks(block.X, None, block.weight, n_classes=self.n_classes, n_jobs=1)
+
+    def sampler(self, importance):
+        """Return what draws rows; as :meth:`RowBlocks.sampler`."""
+        return _DaskSampler(self, importance)
+
+    # SGD -------------------------------------------------------------------------------
+
+    def order(self, rng=None):
+        """Return an order of the rows: partitions are shuffled, and the rows in each."""
+        n_parts, n_shown = len(self._parts), min(self.n_rows, _SHOWN_ROWS)
+        if rng is None:
+            return _Order(np.arange(n_parts), [None] * n_parts, np.arange(n_shown))
+        seeds = rng.integers(np.iinfo(np.int64).max, size=n_parts).tolist()
+        shown = rng.choice(self.n_rows, n_shown, replace=False)
+        return _Order(rng.permutation(n_parts), seeds, shown)
+
+    def leading(self, order):
+        """Return some rows that show what those of an order are like."""
+        return order.shown
+
+    def walk(self, order, step, carry):
+        """Return ``step(rows, carry, order)`` of one partition after another.
+
+        Each runs where its partition is; ``carry`` goes from one to the next.
+        """
+        carry = delayed(carry, pure=False, traverse=False)
+        step = delayed(step, pure=False, traverse=False)
+        for number in order.parts:
+            (carry,) = self._apply(
+                _walk, [number], step, carry, order.seeds[number], self.mean_weight
+            )
+        (carry,) = compute([carry])
+        return carry
+
+
+class _DaskSampler:
+    """Draws rows as :class:`RowSampler` does from all of them in memory."""
+
+    def __init__(self, rows, importance):
+        self._rows = rows
+        values = dask.persist(*rows._apply_to_all(_importance, delayed(importance, traverse=False)))
+        self._values = list(values)
+        sums = compute([delayed(np.sum)(part) for part in values])
+        self._mean = sum(sums) / rows.n_rows
+        totals = compute(rows._apply_to_all(_sampled_total, self._values, self._mean))
+        self._ends = np.cumsum(totals)
+
+    @property
+    def total(self):
+        """The end of the interval to draw from."""
+        return self._ends[-1]
+
+    def draw(self, positions):
+        """Return the rows at sorted positions in [0, total), and what each shall weigh."""
+        owners = np.minimum(np.searchsorted(self._ends, positions, "right"), len(self._ends) - 1)
+        numbers = np.unique(owners)
+        starts = np.append(0.0, self._ends)
+        places = [positions[owners == number] - starts[number] for number in numbers]
+        values = [self._values[number] for number in numbers]
+        drawn = compute(self._rows._apply(_draw, numbers, values, self._mean, places))
+        blocks, weights = zip(*drawn, strict=True)
+        return _joined(blocks), np.concatenate(weights)
+
+
+# What runs at a partition ------------------------------------------------------------------
+
+
+def _call(function, number, options, X, y, weight, *arguments):
+    """Return a function of the rows of a partition; an error says which it is."""
+    with named(number), _rows(X, y, weight, **options) as rows:
+        return function(rows, *arguments)
+
+
+class named:
+    """Says in which partition something is wrong."""
+
+    def __init__(self, number):
+        self._number = number
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, ValueError):
+            message = str(error)
+            if not message.startswith("Partition "):
+                error.args = (f"Partition {self._number}: {message}",)
+
+
+def _rows(X, y, weight, *, n_features, dtype, **options):
+    X = _backend.as_rows(X)
+    if X.shape[1] != n_features:
+        raise ValueError(f"X has {X.shape[1]} features, but others have {n_features}.")
+    if y is not None and len(y) != X.shape[0]:
+        raise ValueError(f"X has {X.shape[0]} rows, but y has {len(y)}.")
+    rows = RowBlocks(X, y, weight, **options)
+    rows.dtype = dtype
+    return rows
+
+
+def _accumulate(rows, row_sum):
+    if row_sum.is_compiled and _backend.compiled_loops().add_dense is None:
+        row_sum = replace(row_sum, is_compiled=False)  # the client has Numba, a worker has not
+    return rows.accumulate(row_sum)
+
+
+def _accumulate_at(rows, index, weight, row_sum):
+    return rows.accumulate_at(index, weight, row_sum)
+
+
+def _refuse_if_not_finite(rows):
+    if not np.isfinite(rows.X.data if rows.is_sparse else rows.X).all():
+        raise ValueError("X contains NaN or infinity.")
+
+
+def _add(parts):
+    # (What tasks have returned must stay as it is: it may be needed again.)
+    return tuple(functools.reduce(np.add, totals) for totals in zip(*parts, strict=True))
+
+
+def _take(rows, index):
+    return rows.take(index)
+
+
+def _importance(rows, importance):
+    values = np.empty(rows.n_rows)
+
+    def fill(start, stop, block):
+        values[start:stop] = importance.of(block)
+
+    rows.for_each(fill)
+    return values
+
+
+def _sampled_total(rows, values, mean):
+    return RowSampler(rows, values.copy(), mean).total
+
+
+def _draw(rows, values, mean, positions):
+    return RowSampler(rows, values.copy(), mean).draw(positions)
+
+
+def _walk(rows, step, carry, seed, mean_weight):
+    rows.mean_weight = mean_weight
+    order = rows.order(None if seed is None else np.random.default_rng(seed))
+    return step(rows, carry, order) if len(order) else carry
+
+
+def _most_probable(y):
+    return y if y.ndim == 1 else y.argmax(axis=1)
+
+
+# On the client -----------------------------------------------------------------------------
+
+
+def _total(parts):
+    """Return the sums of delayed tuples of arrays, added up by a tree."""
+    add = delayed(_add, pure=False)
+    while len(parts) > 1:
+        groups = [parts[i : i + _TREE_WIDTH] for i in range(0, len(parts), _TREE_WIDTH)]
+        parts = [add(group) for group in groups]
+    (totals,) = compute(parts)
+    return tuple(np.array(total, order="K") for total in totals)  # (what was sent is read-only)
+
+
+def _joined(blocks):
+    """Return blocks, the one after the other, as one."""
+    parts = [block.X for block in blocks]
+    X = sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts)
+    has_targets = blocks[0].y is not None
+    y = np.concatenate([block.y for block in blocks], axis=-1) if has_targets else None
+    is_weighted = any(block.weight is not None for block in blocks)
+    return Block(X, y, np.concatenate([b.row_weights for b in blocks]) if is_weighted else None)
+
+
+def _in_order(block, index):
+    X, y, weight = block
+    return Block(
+        X[index], None if y is None else y[..., index], None if weight is None else weight[index]
+    )
+
+
+def compute(tasks):
+    """Return the results of delayed tasks; an error if there is nobody left to compute them."""
+    client: Any = getattr(get_scheduler(), "__self__", None)
+    if not hasattr(client, "scheduler_info"):
+        return list(dask.compute(*tasks))
+    futures = client.compute(list(tasks))
+    try:
+        _wait(client, futures)
+        return client.gather(futures)
+    except BaseException:
+        client.cancel(futures)
+        raise
+
+
+def _wait(client, futures):
+    from distributed import wait
+
+    last_seen = time.monotonic()
+    while True:
+        try:
+            wait(futures, timeout=_INTERVAL)
+        except TimeoutError:
+            if client.nthreads():
+                last_seen = time.monotonic()
+            elif time.monotonic() - last_seen > _PATIENCE:
+                raise RuntimeError(
+                    "The Dask cluster has had no worker for "
+                    f"{_PATIENCE:.0f} seconds: nothing is left to compute with."
+                ) from None
+        else:
+            return

@@ -1,0 +1,284 @@
+"""Dask collections that ``fit`` and ``predict`` are given: checked, described, mapped."""
+
+import functools
+import itertools
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.delayed import delayed
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from . import _targets
+from ._backend import as_rows, is_dask, stored_entries
+from ._dask import DaskData, compute, named
+
+_NO_ROWS = np.empty(0)
+
+
+def check_dask_features(estimator, X, *, reset):
+    """Return X with whole rows in each partition, its features checked against the estimator."""
+    if X.ndim != 2:
+        raise ValueError(f"X must have two dimensions; it has {X.ndim}.")
+    names = getattr(X, "_meta", None) if hasattr(X, "columns") else np.empty((1, X.shape[1]))
+    validate_data(estimator, names, reset=reset, skip_check_array=True)
+    return X if hasattr(X, "columns") else X.rechunk({1: -1})
+
+
+def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
+    """Return the arguments of ``fit`` checked, as :class:`DaskData`.
+
+    Parameters
+    ----------
+    estimator : SoftmaxRegressionClassifier
+    X : dask.array.Array or dask.dataframe.DataFrame of shape (n_samples, n_features)
+    y : collection or array of shape (n_samples,) or (n_samples, n_classes)
+        In the same partitions, if the sizes of those of X are not known.
+    sample_weight : collection, array or None
+    known : ndarray or None
+        The classes, where they are known.
+    reset : bool
+        Whether the features are new to the estimator.
+    """
+    X = check_dask_features(estimator, X, reset=reset)
+    parts, shapes = _partitions(X), _known_shapes(X)
+    if shapes is None:
+        shapes = compute([delayed(_describe)(i, part) for i, part in enumerate(parts)])
+    lengths = np.array([shape[0] for shape in shapes])
+    _check_shapes(shapes)
+    # What has no rows has no dtype to speak of either.
+    parts = [part for part, length in zip(parts, lengths, strict=True) if length]
+    shapes = [shape for shape in shapes if shape[0]]
+    targets = _beside(y, "y", lengths)
+    weights = [None] * len(parts)
+    if sample_weight is not None:
+        weights = _beside(sample_weight, "sample_weight", lengths)
+    data = DaskData(
+        parts=[],
+        lengths=lengths[lengths > 0],
+        n_features=shapes[0][1],
+        stored_dtype=np.result_type(*(shape[2] for shape in shapes)),
+        n_stored=sum(shape[3] for shape in shapes),
+        is_sparse=shapes[0][4],
+        has_labels=not _targets.is_distribution(y),
+    )
+    found = compute(
+        [
+            delayed(_describe_targets)(i, *item, data.has_labels, known)
+            for i, item in enumerate(zip(targets, weights, data.lengths, strict=True))
+        ]
+    )
+    data.classes, mass, (data.total_weight, data.n_weighted) = _merged(found, data, known)
+    if estimator.class_weight is not None:
+        data.class_weight = _targets.class_weights(estimator.class_weight, data.classes, mass)
+        data.total_weight = float(mass @ data.class_weight)
+        if not data.total_weight:
+            raise ValueError("class_weight and sample_weight leave no row a weight.")
+    prepare = delayed(_prepare, nout=2, pure=False)
+    options = data.classes, data.has_labels, data.class_weight
+    prepared = [
+        prepare(i, y, weight, *options)
+        for i, (y, weight) in enumerate(zip(targets, weights, strict=True))
+    ]
+    ready = dask.persist(*(value for pair in prepared for value in pair))
+    is_weighted = sample_weight is not None or data.class_weight is not None
+    data.parts = [
+        (part, y, weight if is_weighted else None)
+        for part, y, weight in zip(parts, ready[::2], ready[1::2], strict=True)
+    ]
+    if data.class_weight is not None:
+        counts = compute([delayed(np.count_nonzero)(weight) for _, _, weight in data.parts])
+        data.n_weighted = int(sum(counts))
+    return data
+
+
+def map_rows(function, X):
+    """Return a Dask array of a function of the rows of X, not yet computed."""
+    dtype = X.dtype if hasattr(X, "dtype") else np.float64
+    sample = function(np.zeros((1, X.shape[1]), dtype=dtype))
+    options = {"dtype": sample.dtype, "meta": sample[:0]}
+    if not hasattr(X, "columns"):
+        kept = {"drop_axis": 1} if sample.ndim == 1 else {"chunks": (X.chunks[0], sample.shape[1:])}
+        return X.map_blocks(functools.partial(_of_rows, function), **kept, **options)
+    call = delayed(_of_rows, pure=False)
+    shape = (np.nan, *sample.shape[1:])
+    parts = [da.from_delayed(call(function, part), shape, **options) for part in X.to_delayed()]
+    return da.concatenate(parts)
+
+
+def mean_of_rows(function, X, y, sample_weight):
+    """Return the weighted mean of ``function(X, y)``, an array with a number for each row."""
+    parts = _partitions(X)
+    lengths = compute([delayed(_n_rows)(part) for part in parts])
+    targets = _beside(y, "y", np.array(lengths))
+    weights = [None] * len(targets)
+    if sample_weight is not None:
+        weights = _beside(sample_weight, "sample_weight", np.array(lengths))
+    parts = [part for part, length in zip(parts, lengths, strict=True) if length]
+    call = delayed(_weighted_sum, pure=False)
+    sums = compute([call(function, *item) for item in zip(parts, targets, weights, strict=True)])
+    total, weight = np.sum(sums, axis=0)
+    return float(total / weight)
+
+
+# What runs at a partition ------------------------------------------------------------------
+
+
+def _describe(number, X):
+    """Return number of rows and features, dtype, stored entries, and whether X is sparse."""
+    with named(number):
+        X = as_rows(X)
+        if X.dtype.kind not in "biuf":
+            raise ValueError(f"X must hold numbers; its dtype is {X.dtype}.")
+        n_stored = stored_entries(X)
+        return *X.shape, X.dtype, n_stored, n_stored is not None and hasattr(X, "indptr")
+
+
+def _describe_targets(number, y, weight, length, has_labels, known):
+    """Return labels (or the number of classes) and their masses, the weight, rows with one."""
+    with named(number):
+        y, weight = _checked(y, weight, has_labels, known, length)
+        sums = (float(length), length) if weight is None else (weight.sum(), (weight > 0).sum())
+        if has_labels:
+            labels, codes = np.unique(y, return_inverse=True)
+            return labels, np.bincount(codes, weight, len(labels)).astype(float), sums
+        classes, proba = _targets.check_distribution(y, known)
+        return classes, (proba.sum(axis=0) if weight is None else weight @ proba), sums
+
+
+def _prepare(number, y, weight, classes, has_labels, class_weight):
+    """Return targets and weights as the sums need them."""
+    with named(number):
+        y, weight = _checked(y, weight, has_labels, classes)
+        if has_labels:
+            y = _targets.encode_labels(y, classes)[1]
+        else:
+            y = _targets.check_distribution(y, classes)[1]
+        if class_weight is not None:
+            by_class = class_weight[y] if has_labels else y @ class_weight
+            weight = by_class if weight is None else weight * by_class
+        return y, weight
+
+
+def _checked(y, weight, has_labels, classes, length=None):
+    if has_labels:
+        y = np.asarray(y)
+        y = y[:, 0] if y.ndim == 2 else y
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            raise ValueError("y contains NaN or infinity.")
+    if length is not None and len(y) != length:
+        raise ValueError(f"X has {length} rows, but y has {len(y)}.")
+    if weight is None:
+        return y, None
+    weight = np.asarray(weight, dtype=np.float64)
+    if weight.ndim != 1 or len(weight) != len(y):
+        raise ValueError(f"sample_weight must have a number for each of the {len(y)} rows.")
+    if not np.isfinite(weight).all() or weight.min(initial=0.0) < 0:
+        raise ValueError("sample_weight must be finite and not negative.")
+    return y, weight
+
+
+def _of_rows(function, X):
+    return function(as_rows(X))
+
+
+def _n_rows(X):
+    return X.shape[0]
+
+
+def _weighted_sum(function, X, y, weight):
+    values = function(as_rows(X), y)
+    if weight is None:
+        return values.sum(), float(len(values))
+    weight = np.asarray(weight)
+    return weight @ values, weight.sum()
+
+
+# On the client -----------------------------------------------------------------------------
+
+
+def _partitions(X):
+    return list(np.ravel(X.to_delayed()))
+
+
+def _known_shapes(X):
+    """Return what :func:`_describe` would, where it is known without a look at X."""
+    if hasattr(X, "columns") or not isinstance(X._meta, np.ndarray):
+        return None
+    lengths, n_features = X.chunks[0], X.shape[1]
+    if np.isnan(np.array(lengths, dtype=float)).any() or X.dtype.kind not in "biuf":
+        return None
+    return [(n, n_features, X.dtype, n * n_features, False) for n in lengths]
+
+
+def _check_shapes(shapes):
+    if sum(shape[0] for shape in shapes) == 0:
+        raise ValueError("X has no rows: at least one sample is needed.")
+    n_features = next(shape[1] for shape in shapes if shape[0])
+    for number, shape in enumerate(shapes):
+        if shape[0] and shape[1] != n_features:
+            raise ValueError(
+                f"Partition {number}: X has {shape[1]} features, but others have {n_features}."
+            )
+
+
+def _beside(values, name, lengths):
+    """Return, for each partition of X that has rows, what belongs to it."""
+    if not is_dask(values):
+        if not hasattr(values, "iloc"):
+            values = np.asarray(values)
+        if len(values) != lengths.sum():
+            raise ValueError(f"X has {lengths.sum()} rows, but {name} has {len(values)}.")
+        starts = np.append(0, np.cumsum(lengths))
+        rows = values.iloc if hasattr(values, "iloc") else values
+        slices = itertools.pairwise(starts)
+        return [delayed(rows[a:b], traverse=False) for a, b in slices if b > a]
+    if hasattr(values, "chunks"):
+        if not np.isnan(np.array(values.chunks[0], dtype=float)).any():
+            if values.shape[0] != lengths.sum():
+                raise ValueError(f"X has {lengths.sum()} rows, but {name} has {values.shape[0]}.")
+            values = values.rechunk({0: tuple(int(length) for length in lengths)})
+        if values.ndim == 2:
+            values = values.rechunk({1: -1})
+    parts = _partitions(values)
+    if len(parts) != len(lengths):
+        raise ValueError(
+            f"X has {len(lengths)} partitions, but {name} has {len(parts)}: where sizes are not "
+            "known they must be the same."
+        )
+    return [part for part, length in zip(parts, lengths, strict=True) if length]
+
+
+def _merged(found, data, known):
+    """Return the classes, the mass of each, and the sums of what partitions have found."""
+    labels = [item[0] for item in found]
+    if known is None and data.has_labels:
+        classes = np.unique(np.concatenate(labels))
+        check_classification_targets(classes)
+    else:
+        classes = labels[0] if known is None else known
+    for number, names in enumerate(labels):
+        if not data.has_labels and not np.array_equal(names, classes):
+            raise ValueError(
+                f"Partition {number}: y has the classes {names.tolist()}, but others have "
+                f"{classes.tolist()}."
+            )
+    if len(classes) < 2:
+        raise ValueError(
+            "SoftmaxRegressionClassifier needs samples of at least 2 classes in the data, but "
+            f"the data contains only one class: {classes[0]}."
+        )
+    mass = np.zeros(len(classes))
+    for number, (names, masses, _) in enumerate(found):
+        unseen = np.setdiff1d(names, classes)
+        if len(unseen):
+            raise ValueError(
+                f"Partition {number}: y has labels that are not in classes: {unseen.tolist()}. "
+                f"All classes must be known at the first call; they are {classes.tolist()}."
+            )
+        mass[np.searchsorted(classes, names)] += masses
+    total, n_weighted = (sum(values) for values in zip(*(item[2] for item in found), strict=True))
+    if not total:
+        raise ValueError("sample_weight leaves no row a weight.")
+    return classes, mass, (float(total), int(n_weighted))

@@ -1,0 +1,441 @@
+"""Dask collections: the model of the same rows in memory, on threads and on a cluster."""
+
+import os
+import signal
+import threading
+import time
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from dask.distributed import Client, LocalCluster
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import make_classification
+from sklearn.metrics import log_loss
+
+from sklearn_softmax import SoftmaxRegressionClassifier, _dask
+
+MODELS = {
+    "lbfgs": SoftmaxRegressionClassifier(),
+    "no intercept": SoftmaxRegressionClassifier(fit_intercept=False, label_smoothing=0.1),
+    "l1": SoftmaxRegressionClassifier(l1_ratio=0.5, max_iter=20),
+    "balanced": SoftmaxRegressionClassifier(class_weight="balanced"),
+    "validation": SoftmaxRegressionClassifier(early_stopping=True, random_state=0),
+}
+quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(scope="module")
+def table():
+    X, y = make_classification(2000, 12, n_informative=8, n_classes=3, random_state=0)
+    weight = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
+    return X * np.logspace(-2, 2, 12) + 3.0, np.array(["a", "b", "c"])[y], weight
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def with_unknown_sizes(X):
+    return dd.from_dask_array(X).to_dask_array()
+
+
+def assert_same_model(clf, expected):
+    assert_allclose(clf.coef_, expected.coef_, rtol=1e-7, atol=1e-9)
+    assert_allclose(clf.intercept_, expected.intercept_, rtol=1e-7, atol=1e-9)
+    assert_array_equal(clf.classes_, expected.classes_)
+
+
+# In threads --------------------------------------------------------------------------------
+
+
+@quiet
+@pytest.mark.parametrize("chunks", [2000, 700, (1, 999, 1000), 64])
+@pytest.mark.parametrize("name", MODELS)
+def test_same_model_as_in_memory(table, name, chunks):
+    X, y, weight = table
+    expected = clone(MODELS[name]).fit(X, y, weight)
+    columns = 5 if chunks == 700 else -1  # a row may lie in several chunks
+    collections = (
+        da.from_array(X, chunks=(chunks, columns)),
+        da.from_array(y, chunks=(chunks,)),
+        da.from_array(weight, chunks=(chunks,)),
+    )
+    clf = clone(MODELS[name]).fit(*collections)
+    assert_same_model(clf, expected)
+    assert_allclose(clf.loss_curve_, expected.loss_curve_)
+    assert clf.n_features_in_ == 12
+
+
+def test_large_problems_sample_the_same_rows():
+    """Of so many features the curvature is taken from a sample."""
+    rng = np.random.default_rng(0)
+    y = np.arange(3000) % 10
+    X = rng.standard_normal((3000, 90)) @ rng.standard_normal((90, 90))
+    X += rng.standard_normal((10, 90))[y]
+    expected = SoftmaxRegressionClassifier().fit(X, y)
+    clf = SoftmaxRegressionClassifier().fit(da.from_array(X, chunks=(800, -1)), y)
+    assert_allclose(clf.coef_, expected.coef_, rtol=1e-6, atol=1e-8)
+
+
+def test_unknown_chunk_sizes(table):
+    X, y, weight = table
+    y = np.searchsorted(["a", "b", "c"], y)
+    expected = SoftmaxRegressionClassifier().fit(X, y, weight)
+    collections = [da.from_array(array, chunks=600) for array in (X, y, weight)]
+    X_unknown, y_unknown, weight_unknown = map(with_unknown_sizes, collections)
+    clf = SoftmaxRegressionClassifier().fit(X_unknown, y_unknown, weight_unknown)
+    assert_same_model(clf, expected)
+    assert_same_model(SoftmaxRegressionClassifier().fit(X_unknown, y, weight), expected)
+    proba = clf.predict_proba(X_unknown)
+    assert proba.shape[1] == 3
+    assert_allclose(proba.compute(), expected.predict_proba(X), atol=1e-7)
+
+
+def test_data_frames(table):
+    X, y, weight = table
+    frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(12)])
+    expected = SoftmaxRegressionClassifier().fit(frame, y, weight)
+    X_parts = dd.from_pandas(frame, npartitions=3)
+    y_parts = dd.from_pandas(pd.Series(y), npartitions=3)
+    weight_parts = dd.from_pandas(pd.Series(weight), npartitions=3)
+    clf = SoftmaxRegressionClassifier().fit(X_parts, y_parts, weight_parts)
+    assert_same_model(clf, expected)
+    assert_array_equal(clf.feature_names_in_, frame.columns)
+    assert_array_equal(clf.predict(X_parts).compute(), expected.predict(frame))
+    assert_allclose(clf.predict_proba(X_parts).compute(), expected.predict_proba(frame), atol=1e-7)
+    assert_allclose(clf.score(X_parts, y_parts), expected.score(frame, y))
+    with pytest.raises(ValueError, match="feature names"):
+        clf.predict(X_parts.rename(columns={"x3": "z"}))
+
+
+def test_distributions(table):
+    X, y, weight = table
+    proba = pd.get_dummies(y).astype(float)
+    expected = SoftmaxRegressionClassifier().fit(X, proba, weight)
+    X_parts = da.from_array(X, chunks=(500, -1))
+    y_parts = dd.from_pandas(proba, npartitions=4)
+    clf = SoftmaxRegressionClassifier().fit(X_parts, y_parts, weight)
+    assert_same_model(clf, expected)
+    assert_allclose(clf.score(X_parts, y_parts), expected.score(X, proba))
+    with pytest.raises(ValueError, match=r"Partition 2.*sum to 1"):
+        clf.fit(X_parts, y_parts.map_partitions(spoil, meta=proba))
+
+
+def spoil(part):
+    return part * 0.5 if 1100 in part.index else part
+
+
+def test_sparse_chunks(table):
+    X, y, weight = table
+    X = np.where(np.abs(X - 3.0) > 0.5, X, 0.0)
+    expected = SoftmaxRegressionClassifier().fit(sp.csr_array(X), y, weight)
+    parts = da.from_array(X, chunks=(500, -1)).map_blocks(sp.csc_matrix)
+    clf = SoftmaxRegressionClassifier().fit(parts, y, weight)
+    assert_same_model(clf, expected)
+    assert_allclose(clf.predict_proba(parts).compute(), expected.predict_proba(X), atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_dtypes(table, dtype):
+    X, y, _ = table
+    X = (20 * X).astype(dtype)
+    expected = SoftmaxRegressionClassifier().fit(X, y)
+    X_parts = da.from_array(X, chunks=(500, -1))
+    clf = SoftmaxRegressionClassifier().fit(X_parts, y)
+    assert clf.coef_.dtype == expected.coef_.dtype
+    proba = clf.predict_proba(X_parts)
+    assert proba.dtype == proba.compute().dtype == expected.predict_proba(X).dtype
+    assert_allclose(proba, expected.predict_proba(X), atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
+def test_predictions_are_lazy(table, method):
+    X, y, _ = table
+    clf = SoftmaxRegressionClassifier().fit(X, y)
+    calls = []
+
+    def seen(block):
+        calls.append(len(block))
+        return block
+
+    lazy = getattr(clf, method)(da.from_array(X, chunks=500).map_blocks(seen, dtype=X.dtype))
+    assert not any(calls)
+    expected = getattr(clf, method)(X)
+    assert lazy.shape == expected.shape
+    assert lazy.dtype == expected.dtype
+    assert lazy.numblocks[0] == 4
+    assert_allclose(lazy.compute(), expected) if expected.ndim > 1 else assert_array_equal(
+        lazy, expected
+    )
+    assert sum(calls) == len(X)
+
+
+def test_logits_of_two_classes_and_scores(table):
+    X, y, weight = table
+    is_a = y == "a"
+    X_parts, y_parts = da.from_array(X, chunks=(300, -1)), da.from_array(is_a, chunks=300)
+    expected = SoftmaxRegressionClassifier().fit(X, is_a)
+    clf = SoftmaxRegressionClassifier().fit(X_parts, y_parts)
+    assert_same_model(clf, expected)
+    assert clf.decision_function(X_parts).shape == (2000,)
+    assert_allclose(clf.decision_function(X_parts), expected.decision_function(X), atol=1e-6)
+    for weights in (None, weight):
+        assert_allclose(clf.score(X_parts, y_parts, weights), clf.score(X, is_a, weights))
+
+
+def test_empty_partitions(table):
+    X, y, weight = table
+    frame = pd.DataFrame(X)
+    X_parts = dd.from_pandas(frame, npartitions=4)
+    X_parts = X_parts[X_parts[0] > 3.0]
+    X_parts = dd.concat([X_parts[X_parts[0] > 1e9], X_parts])
+    kept = X[:, 0] > 3.0
+    expected = SoftmaxRegressionClassifier().fit(X[kept], y[kept], weight[kept])
+    clf = SoftmaxRegressionClassifier().fit(X_parts.to_dask_array(), y[kept], weight[kept])
+    assert_same_model(clf, expected)
+
+
+# SGD ---------------------------------------------------------------------------------------
+
+
+@quiet
+@pytest.mark.parametrize("average", [False, True])
+def test_steps_in_order_are_those_in_memory(table, average):
+    X, y, _ = table
+    clf = SoftmaxRegressionClassifier(
+        solver="sgd", shuffle=False, batch_size=100, max_iter=3, tol=0.0, average=average
+    )
+    expected = clone(clf).fit(X, y)
+    clf.fit(da.from_array(X, chunks=(500, -1)), y)
+    assert_allclose(clf.coef_, expected.coef_, atol=1e-10)
+    assert_allclose(clf.loss_curve_, expected.loss_curve_)
+
+
+@quiet
+@pytest.mark.parametrize("sparse", [False, True])
+def test_shuffled_steps_come_near_the_optimum(table, sparse):
+    X, y, weight = table
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+
+    def objective(clf):
+        loss = log_loss(y, clf.predict_proba(X), sample_weight=weight)
+        return loss + 0.5 * np.sum(clf.coef_**2) / weight.sum()
+
+    optimum = objective(SoftmaxRegressionClassifier().fit(X, y, weight))
+    parts = da.from_array(X, chunks=(500, -1))
+    parts = parts.map_blocks(sp.csr_matrix) if sparse else parts
+    clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0, max_iter=20)
+    again = clone(clf).fit(parts, y, weight)
+    clf.fit(parts, y, weight)
+    assert_array_equal(clf.coef_, again.coef_)
+    assert optimum < objective(clf) < 1.02 * optimum
+
+
+def test_streams(table):
+    X, y, _ = table
+    parts = da.from_array(X, chunks=(500, -1))
+    options = {"shuffle": False, "batch_size": 100}
+    expected, clf = (SoftmaxRegressionClassifier(**options) for _ in range(2))
+    for rows in (slice(0, 1000), slice(1000, 2000)):
+        expected.partial_fit(X[rows], y[rows], classes=["a", "b", "c"])
+        clf.partial_fit(parts[rows], y[rows], classes=["a", "b", "c"])
+    assert_allclose(clf.coef_, expected.coef_, atol=1e-10)
+    with pytest.raises(ValueError, match=r"Partition 1.*not in classes.*'d'"):
+        clf.partial_fit(parts[:1000], np.where(np.arange(1000) == 700, "d", y[:1000]))
+
+
+# What is wrong -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_the_partition_with_nan_is_named(table, solver):
+    X, y, _ = table
+    clf = SoftmaxRegressionClassifier(solver=solver).fit(X, y)
+    before = clf.coef_
+    X = X.copy()
+    X[1234, 5] = np.nan
+    parts = da.from_array(X, chunks=(500, -1))
+    with pytest.raises(ValueError, match="Partition 2: X contains NaN"):
+        clf.fit(parts, y)
+    assert clf.coef_ is before
+    with pytest.raises(ValueError, match="X contains NaN"):
+        clf.predict(parts).compute()
+
+
+def test_the_partition_with_other_columns_is_named(table):
+    X, y, _ = table
+    parts = da.from_array(X, chunks=(500, -1))
+
+    def without_column(block, block_info=None):
+        return block[:, block_info[0]["chunk-location"][0] :]
+
+    bad = parts.map_blocks(without_column, dtype=float, meta=np.empty((0, 0)))
+    for X_bad in (bad[:1000], with_meta_of_unknown(bad[:1000])):
+        with pytest.raises(ValueError, match="Partition 1: X has 11 features"):
+            SoftmaxRegressionClassifier().fit(X_bad, y[:1000])
+
+
+def with_meta_of_unknown(X):
+    X = X.copy()
+    X._chunks = ((np.nan,) * len(X.chunks[0]), X.chunks[1])
+    return X
+
+
+def test_other_bad_input(table):
+    X, y, weight = table
+    parts = da.from_array(X, chunks=(500, -1))
+    clf = SoftmaxRegressionClassifier()
+
+    def refused(match, *arguments):
+        with pytest.raises(ValueError, match=match):
+            clf.fit(*arguments)
+        assert not hasattr(clf, "coef_")
+
+    refused("2000 rows, but y has 1999", parts, y[:-1])
+    refused("2000 rows, but y has 1999", parts, da.from_array(y[:-1], chunks=500))
+    refused("2000 rows, but sample_weight has 3", parts, y, np.ones(3))
+    refused(r"Partition \d: sample_weight must be finite and not neg", parts, y, -weight)
+    refused("sample_weight leaves no row a weight", parts, y, 0 * weight)
+    refused("only one class: a", parts, np.full(2000, "a"))
+    refused("Unknown label type: continuous", parts, X[:, 0])
+    refused("must have two dimensions", parts[:, 0], y)
+    y = np.searchsorted(["a", "b", "c"], y)
+    refused(r"4 partitions, but y has 2", with_unknown_sizes(parts), unknown(y, 1000))
+    refused(
+        "Partition 0: X has 500 rows, but y has 400",
+        with_unknown_sizes(parts),
+        unknown(y[:1600], 400),
+    )
+    refused("must hold numbers", parts.astype(str), y)
+    clf.fit(parts, y)
+    with pytest.raises(ValueError, match="X has 11 features, but"):
+        clf.predict(parts[:, 1:])
+
+
+def unknown(y, size):
+    return with_unknown_sizes(da.from_array(y, chunks=size))
+
+
+# On a cluster ------------------------------------------------------------------------------
+
+
+def test_cluster_gives_the_same_model(cluster, table):
+    X, y, weight = table
+    expected = SoftmaxRegressionClassifier().fit(X, y, weight)
+    parts = da.from_array(X, chunks=(300, -1)).persist()
+    clf = SoftmaxRegressionClassifier().fit(parts, y, weight)
+    assert_same_model(clf, expected)
+    assert_allclose(clf.score(parts, y), expected.score(X, y))
+
+
+@quiet
+def test_data_stay_where_they_are(cluster):
+    """What moves is small beside X."""
+    X = da.random.default_rng(0).standard_normal((200_000, 50), chunks=(20_000, -1)).persist()
+    y = (X[:, 0] > 0).persist()
+    dask.distributed.wait([X, y])
+
+    def places():
+        return {key: set(where) for key, where in cluster.who_has(X).items()}
+
+    before = places()
+    SoftmaxRegressionClassifier(max_iter=3).fit(X, y)
+    SoftmaxRegressionClassifier(solver="sgd", max_iter=2).fit(X, y)
+    assert places() == before
+
+
+@pytest.fixture
+def fragile_cluster():
+    """A cluster of two processes whose workers may die."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def slow_rows(block):
+    time.sleep(0.01)
+    return block
+
+
+@pytest.mark.parametrize("persisted", [True, False])
+def test_a_killed_worker_is_made_up_for(fragile_cluster, table, persisted):
+    X, y, weight = table
+    expected = SoftmaxRegressionClassifier(C=100.0).fit(X, y, weight)
+    parts = da.from_array(X, chunks=(250, -1)).map_blocks(slow_rows)
+    parts = parts.persist() if persisted else parts
+    killed = []
+
+    class KillOnce:
+        """A callback that kills a worker at the third iteration."""
+
+        max_propagation_depth = 0
+
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context, **arguments):
+            if context.task_name == "iteration" and context.task_id == 3 and not killed:
+                pids = fragile_cluster.run(os.getpid)
+                killed.append(next(iter(pids.values())))
+                os.kill(killed[0], signal.SIGKILL)
+
+        def on_fit_task_end(self, estimator, context, **arguments):
+            return False
+
+    clf = SoftmaxRegressionClassifier(C=100.0).set_callbacks(KillOnce())
+    clf.fit(parts, y, weight)
+    assert killed
+    assert_same_model(clf, expected)
+
+
+def test_without_workers_there_is_an_error(fragile_cluster, table, monkeypatch):
+    X, y, _ = table
+    monkeypatch.setattr(_dask, "_PATIENCE", 1.0)
+    clf = SoftmaxRegressionClassifier().fit(X, y)
+    before = clf.coef_
+    parts = da.from_array(X, chunks=(500, -1)).persist()
+    dask.distributed.wait(parts)
+    fragile_cluster.cluster.scale(0)
+    while fragile_cluster.nthreads():
+        time.sleep(0.1)
+    with pytest.raises(RuntimeError, match="has had no worker for 1 seconds"):
+        clf.fit(parts, y)
+    assert clf.coef_ is before
+
+
+def test_an_interrupt_leaves_nothing_behind(cluster, table):
+    X, y, _ = table
+    clf = SoftmaxRegressionClassifier().fit(X, y)
+    before = clf.coef_
+    parts = da.from_array(X, chunks=(500, -1)).map_blocks(very_slow_rows)
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(parts, y)
+    assert clf.coef_ is before
+    deadline = time.monotonic() + 10
+    while any(cluster.processing().values()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(cluster.processing().values())
+    clf.fit(da.from_array(X, chunks=(500, -1)), y)
+
+
+def very_slow_rows(block):
+    time.sleep(0.5)
+    return block
