@@ -15,7 +15,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 
 import numpy as np
-from everyday import versions
+from panel import versions
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_softmax import SoftmaxRegressionClassifier
@@ -143,7 +143,91 @@ def disk(folder, gigabytes=30):
     )
 
 
-PARTS = {"memmap": memmap, "disk": disk}
+def chunk(block_info=None, n_classes=N_CLASSES):
+    """Return rows with the class in the last column, made where they are needed."""
+    (start, stop), (_, n_columns) = block_info[None]["array-location"]
+    rng = np.random.default_rng(start)
+    y = rng.integers(0, n_classes, stop - start)
+    centers = 0.1 * np.random.default_rng(1).standard_normal((n_classes, n_columns - 1))
+    X = rng.standard_normal((stop - start, n_columns), dtype=np.float32)
+    X[:, :-1] += centers[y]
+    X[:, -1] = y
+    return X
+
+
+def table(n_rows, n_features, n_parts, n_classes=N_CLASSES):
+    """Return X and y as Dask arrays that are at the workers already."""
+    import dask.array as da
+    from dask.distributed import wait
+
+    chunks = (-(-n_rows // n_parts), n_features + 1)
+    rows = da.map_blocks(
+        chunk,
+        n_classes=n_classes,
+        chunks=da.core.normalize_chunks(chunks, (n_rows, n_features + 1)),
+        dtype=np.float32,
+        meta=np.empty((0, 0), np.float32),
+    ).persist()
+    X = rows[:, :-1].map_blocks(np.ascontiguousarray).persist()
+    y = rows[:, -1].astype(int).persist()
+    wait([X, y])
+    return X, y
+
+
+def cluster():
+    from dask.distributed import Client, LocalCluster
+
+    return Client(LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0"))
+
+
+def dask(folder):
+    """Two worker processes beside two threads in memory; what an evaluation costs besides."""
+    with cluster():
+        for n_parts in (2, 8, 32):
+            X, y = table(400_000, N_FEATURES, n_parts)
+            taken, evaluations = [], []
+            for _ in range(3):
+                clf, seconds, evaluation, n = fit(X, y)
+                taken.append(seconds)
+                evaluations.append(evaluation)
+            print(
+                f"Dask, 2 workers, {X.shape[0]} x {X.shape[1]} in {n_parts} partitions: "
+                f"{np.median(taken):.2f} s, an evaluation {np.median(evaluations):.3f} s ({n})",
+                flush=True,
+            )
+        X, y = X.compute(), y.compute()
+    in_memory, evaluations = [], []
+    for _ in range(3):
+        again, seconds, evaluation, n = fit(X, y)
+        in_memory.append(seconds)
+        evaluations.append(evaluation)
+    print(
+        f"  in memory {np.median(in_memory):.2f} s, an evaluation {np.median(evaluations):.3f} s "
+        f"({n}); coefficients differ by {np.abs(clf.coef_ - again.coef_).max():.1e}"
+    )
+
+
+def rows(folder):
+    """Time by number of rows, and of partitions."""
+    with cluster():
+        for times in (1, 2, 4, 8):
+            X, y = table(50_000 * times, N_FEATURES, 8)
+            found = [fit(X, y, max_iter=10, tol=0.0) for _ in range(3)]
+            print(
+                f"{X.shape[0]} rows: ten iterations {np.median([f[1] for f in found]):.2f} s, an "
+                f"evaluation {np.median([f[2] for f in found]):.4f} s",
+                flush=True,
+            )
+        for n_parts in (2, 8, 32, 128, 512):
+            X, y = table(100 * n_parts, 20, n_parts)
+            _, _, evaluation, n = fit(X, y, max_iter=10, tol=0.0)
+            print(
+                f"{n_parts} partitions of 100 rows: an evaluation {1e3 * evaluation:.1f} ms ({n})",
+                flush=True,
+            )
+
+
+PARTS = {"memmap": memmap, "disk": disk, "dask": dask, "rows": rows}
 
 
 def main():

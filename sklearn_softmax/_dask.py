@@ -8,12 +8,14 @@ where, and computes again what a lost worker took with it.
 
 import functools
 import time
+import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
 import numpy as np
 import scipy.sparse as sp
+from dask import threaded
 from dask.base import get_scheduler
 from dask.delayed import delayed
 
@@ -153,6 +155,7 @@ class DaskRows:
             (X, y, delayed(piece, traverse=False))
             for (X, y, _), piece in zip(self._parts, pieces, strict=True)
         ]
+        vars(self).pop("_graph", None)
         self.total_weight = float(weight.sum())
         self.n_weighted = np.count_nonzero(weight)
 
@@ -180,15 +183,43 @@ class DaskRows:
 
     def accumulate(self, row_sum):
         """Sum a function over all rows; as :meth:`RowBlocks.accumulate`."""
-        sent = delayed(row_sum, pure=False, traverse=False)
-        return _total(self._apply_to_all(_accumulate, sent))
+        # (One layer of plain tasks: this runs at every iteration, and each step between tasks takes
+        # a scheduler milliseconds.)
+        name = f"softmax-sum-{uuid.uuid4().hex}"
+        graph = dict(self._graph)
+        sent: Any = _Value(row_sum)
+        if len(self._parts) > _TREE_WIDTH:
+            graph[name], sent = sent, name
+        for number, part in enumerate(self._parts):
+            places = [self._place(item) for item in part]
+            graph[name, number] = (_add_here, number, _Value(self._options), *places, sent)
+        keys: list = [(name, number) for number in range(len(self._parts))]
+        level = 0
+        while len(keys) > _TREE_WIDTH:
+            groups = [keys[i : i + _TREE_WIDTH] for i in range(0, len(keys), _TREE_WIDTH)]
+            level -= 1
+            keys = [(name, level, i) for i in range(len(groups))]
+            graph.update({key: (_add, group) for key, group in zip(keys, groups, strict=True)})
+        return _added(_run(graph, keys))
+
+    def _place(self, item):
+        """Return how a task refers to an item of a partition: by its future, or its key."""
+        if item is None:
+            return None
+        value = self._graph[item.key]
+        return value if is_future(value) else item.key
+
+    @functools.cached_property
+    def _graph(self):
+        """What the partitions are made from, as one graph."""
+        return _merged(item for part in self._parts for item in part if item is not None)
 
     def accumulate_at(self, index, weight, row_sum):
         """Sum over the rows at ``index`` alone, with weights of their own (None: all 1)."""
         numbers, places, pieces = self._locate(index)
         weights = [None if weight is None else weight[piece] for piece in pieces]
         sent = delayed(row_sum, pure=False, traverse=False)
-        return _total(self._apply(_accumulate_at, numbers, places, weights, sent))
+        return _added(compute(self._apply(_accumulate_at, numbers, places, weights, sent)))
 
     def _locate(self, index):
         """Return partitions, positions in each of them, and where in ``index`` those are."""
@@ -317,6 +348,17 @@ def _rows(X, y, weight, *, n_features, dtype, **options):
     return rows
 
 
+@dataclass(eq=False)
+class _Value:
+    """A value that is not to be searched for tasks."""
+
+    value: Any
+
+
+def _add_here(number, options, X, y, weight, row_sum):
+    return _call(_accumulate, number, options.value, X, y, weight, row_sum.value)
+
+
 def _accumulate(rows, row_sum):
     if row_sum.is_compiled and _backend.compiled_loops().add_dense is None:
         row_sum = replace(row_sum, is_compiled=False)  # the client has Numba, a worker has not
@@ -372,14 +414,9 @@ def _most_probable(y):
 # On the client -----------------------------------------------------------------------------
 
 
-def _total(parts):
-    """Return the sums of delayed tuples of arrays, added up by a tree."""
-    add = delayed(_add, pure=False)
-    while len(parts) > 1:
-        groups = [parts[i : i + _TREE_WIDTH] for i in range(0, len(parts), _TREE_WIDTH)]
-        parts = [add(group) for group in groups]
-    (totals,) = compute(parts)
-    return tuple(np.array(total, order="K") for total in totals)  # (what was sent is read-only)
+def _added(parts):
+    """Return the sums of tuples of arrays, in new ones (what was sent is read-only)."""
+    return tuple(np.array(total, order="K") for total in _add(parts))
 
 
 def _joined(blocks):
@@ -399,12 +436,31 @@ def _in_order(block, index):
     )
 
 
+def is_future(value):
+    """Return whether something stands for a result at a worker."""
+    return hasattr(value, "add_done_callback")
+
+
 def compute(tasks):
-    """Return the results of delayed tasks; an error if there is nobody left to compute them."""
-    client: Any = getattr(get_scheduler(), "__self__", None)
+    """Return the results of delayed tasks."""
+    tasks = list(tasks)
+    return _run(_merged(tasks), [task.key for task in tasks])
+
+
+def _merged(tasks):
+    """Return the graphs of delayed tasks as one; many share theirs."""
+    graphs = [task.dask for task in tasks]
+    distinct = {id(graph): graph for graph in graphs}.values()
+    return {key: task for graph in distinct for key, task in dict(graph).items()}
+
+
+def _run(graph, keys):
+    """Return the values of some keys; an error if there is nobody left to compute them."""
+    scheduler = get_scheduler() or threaded.get
+    client: Any = getattr(scheduler, "__self__", None)
     if not hasattr(client, "scheduler_info"):
-        return list(dask.compute(*tasks))
-    futures = client.compute(list(tasks))
+        return list(scheduler(graph, keys))
+    futures = client.get(graph, keys, sync=False)
     try:
         _wait(client, futures)
         return client.gather(futures)

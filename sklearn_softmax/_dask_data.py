@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from . import _targets
 from ._backend import as_rows, is_dask, stored_entries
-from ._dask import DaskData, compute, named
+from ._dask import DaskData, compute, is_future, named
 
 _NO_ROWS = np.empty(0)
 
@@ -199,7 +199,9 @@ def _weighted_sum(function, X, y, weight):
 
 
 def _partitions(X):
-    return list(np.ravel(X.to_delayed()))
+    # What is at the workers already is referred to by futures, which optimisation would drop.
+    is_persisted = any(is_future(value) for value in dict(X.__dask_graph__()).values())
+    return list(np.ravel(X.to_delayed(optimize_graph=not is_persisted)))
 
 
 def _known_shapes(X):

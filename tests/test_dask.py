@@ -313,7 +313,7 @@ def test_other_bad_input(table):
     y = np.searchsorted(["a", "b", "c"], y)
     refused(r"4 partitions, but y has 2", with_unknown_sizes(parts), unknown(y, 1000))
     refused(
-        "Partition 0: X has 500 rows, but y has 400",
+        r"Partition \d: X has 500 rows, but y has 400",
         with_unknown_sizes(parts),
         unknown(y[:1600], 400),
     )

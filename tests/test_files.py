@@ -136,13 +136,17 @@ def test_a_thread_reads_ahead(table):
     assert threading.active_count() == n_threads
 
 
+@quiet
 def test_little_is_in_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(_files, "_PART_BYTES", 1 << 20)
     y = np.arange(100_000) % 3
     X = np.random.default_rng(0).standard_normal((100_000, 100), dtype=np.float32)
     X[:, 0] += y
     in_file = hdf5(X, tmp_path)
-    for clf in (SoftmaxRegressionClassifier(), SoftmaxRegressionClassifier(solver="sgd")):
+    for clf in (
+        SoftmaxRegressionClassifier(),
+        SoftmaxRegressionClassifier(solver="sgd", max_iter=2),
+    ):
         tracemalloc.start()
         clf.fit(in_file, y)
         clf.predict(in_file)

@@ -110,6 +110,9 @@ class Quadratic:
     def order(self, rng):
         return np.arange(1)
 
+    def walk(self, order, step, carry):
+        return step(self, carry, order)
+
     def batches(self, size, order):
         yield None, 1.0
 
