@@ -107,12 +107,12 @@ class RowBlocks:
         # Every thread works on rows of its own, so BLAS must not start threads as well. The
         # linear algebra between two sums is too small to gain from BLAS threads, and loses
         # much to them: NumPy's and SciPy's BLAS each keep a pool, whose threads spin.
-        _one_blas_thread.enter()
-        self._n_threads = n_threads or _one_blas_thread.n_threads_outside
+        one_blas_thread.enter()
+        self._n_threads = n_threads or one_blas_thread.n_threads_outside
         return self
 
     def __exit__(self, *exc_info):
-        _one_blas_thread.leave()
+        one_blas_thread.leave()
         if self._threads is not None:
             self._threads.shutdown()
             self._threads = None
@@ -456,7 +456,7 @@ class _OneBlasThread:
                 self._limits.restore_original_limits()
 
 
-_one_blas_thread = _OneBlasThread()
+one_blas_thread = _OneBlasThread()
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from dask.base import get_scheduler
 from dask.delayed import delayed
 
 from . import _backend
-from ._blocks import Block, RowBlocks, RowSampler
+from ._blocks import Block, RowBlocks, RowSampler, one_blas_thread
 
 # Totals that one task adds up.
 _TREE_WIDTH = 8
@@ -126,7 +126,7 @@ class DaskRows:
         self.dtype, self.stored_dtype = data.dtype, data.stored_dtype
         self.is_sparse, self.has_labels = data.is_sparse, data.has_labels
         self.total_weight, self.n_weighted = data.total_weight, data.n_weighted
-        self.block_rows = min(self.n_rows, _SHOWN_ROWS)
+        self.block_rows = min(self.n_rows, 512)
         self._parts = data.parts
         self._ends = np.cumsum(data.lengths)
         self._options = {
@@ -138,10 +138,12 @@ class DaskRows:
         }
 
     def __enter__(self):
+        # (BLAS threads of the client would spin where a worker computes.)
+        one_blas_thread.enter()
         return self
 
     def __exit__(self, *exc_info):
-        pass
+        one_blas_thread.leave()
 
     @property
     def mean_weight(self):

@@ -12,6 +12,9 @@ import numpy as np
 from . import _backend
 from .functional import cross_entropy, cross_entropy_loss_gradient, softmax
 
+# Centred rows that are in cache while their moments are taken (bytes).
+_CENTRED_BYTES = 1 << 19
+
 
 @dataclass(frozen=True, eq=False)
 class _LinearSum:
@@ -116,11 +119,12 @@ class Moments:
 
     def add(self, block, totals, share=None):
         """Add a block's."""
-        weight = block.row_weights
+        weight = block.row_weights.astype(block.X.dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
-            shifted = block.X - self.origin
-            totals[0][...] += weight @ shifted
-            totals[1][...] += weight @ (shifted * shifted)
+            for part, rows in _centred(block.X, self.origin):
+                totals[0][...] += weight[part] @ rows
+                np.square(rows, out=rows)
+                totals[1][...] += weight[part] @ rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,13 +159,26 @@ class SquaredNorm:
     def of(self, block):
         """Return those of a block's rows, (n_rows,), in float64."""
         dtype = block.X.dtype
-        by_square = np.full((1, block.X.shape[1]), 1.0 / self.scale**2, dtype=dtype)
-        norms = _backend.matmul_transposed(by_square, _backend.square(block.X))[0].astype(float)
-        if not self.is_trivial:
-            by_value = (self.center * by_square).astype(dtype, copy=False)
-            norms -= 2 * _backend.matmul_transposed(by_value, block.X)[0]
-            norms += np.sum(by_value * self.center)
-        return np.maximum(norms, 0.0, out=norms)
+        by_square = np.full(block.X.shape[1], 1.0 / self.scale**2, dtype=dtype)
+        norms = np.empty(block.X.shape[0])
+        if self.is_trivial:
+            squares = _backend.square(block.X)
+            norms[:] = _backend.matmul_transposed(by_square[None], squares)[0]
+            return norms
+        for part, rows in _centred(block.X, self.center.astype(dtype)):
+            np.square(rows, out=rows)
+            np.matmul(rows, by_square, out=norms[part], casting="same_kind")
+        return norms
+
+
+def _centred(X, center):
+    """Yield slices of dense rows, with those rows less their center in scratch space."""
+    step = 1 + _CENTRED_BYTES // (X.itemsize * len(center))
+    scratch = np.empty((min(step, len(X)), len(center)), dtype=X.dtype)
+    for start in range(0, len(X), step):
+        rows = X[start : start + step]
+        part = slice(start, start + len(rows))
+        yield part, np.subtract(rows, center, out=scratch[: len(rows)])
 
 
 def linear_logits(X, coef, intercept, share=None):
