@@ -4,6 +4,7 @@ python benchmarks/large.py [memmap disk dask rows peers] [--folder FOLDER]
 """
 
 import argparse
+import itertools
 import os
 import resource
 import tempfile
@@ -18,7 +19,7 @@ import numpy as np
 from panel import versions
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax import SoftmaxRegressionClassifier, functional
 
 N_FEATURES, N_CLASSES = 784, 10
 BLOCK = 65_536
@@ -227,7 +228,95 @@ def rows(folder):
             )
 
 
-PARTS = {"memmap": memmap, "disk": disk, "dask": dask, "rows": rows}
+def objective_of(X, y, coef, intercept, C=1.0):
+    """Return our objective of a model, in float64, for labels counted from 0."""
+    penalty = 0.5 / (C * len(y)) * float(np.sum(np.asarray(coef, dtype=float) ** 2))
+    total = 0.0
+    for start in range(0, len(y), BLOCK):
+        part = slice(start, start + BLOCK)
+        logits = X[part].astype(float) @ np.asarray(coef, dtype=float).T + intercept
+        if logits.shape[1] == 1:
+            logits = np.hstack([np.zeros_like(logits), logits])
+        total += float(functional.cross_entropy(logits, y[part], reduction="sum"))
+    return total / len(y) + penalty
+
+
+def dask_ml(X, y):
+    """Return the seconds that dask-ml takes, and its model (binary only)."""
+    from dask_ml.linear_model import LogisticRegression
+
+    start = time.perf_counter()
+    clf = LogisticRegression(C=1.0, solver="lbfgs", max_iter=1000, tol=1e-8).fit(X, y)
+    return time.perf_counter() - start, np.atleast_2d(clf.coef_), np.atleast_1d(clf.intercept_)
+
+
+def spark(folder, X, y):
+    """Return the seconds that Spark MLlib takes on a cached table, and its model."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from pyspark.ml.classification import LogisticRegression
+    from pyspark.ml.functions import array_to_vector
+    from pyspark.sql import SparkSession
+
+    path = folder / "spark.parquet"
+    features = pa.FixedSizeListArray.from_arrays(pa.array(X.ravel().astype(float)), X.shape[1])
+    rows = features.cast(pa.list_(pa.float64()))
+    pq.write_table(pa.table({"label": y.astype(float), "rows": rows}), path, row_group_size=20_000)
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.driver.memory", "8g")
+        .config("spark.ui.enabled", "false")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    data = session.read.parquet(str(path)).repartition(2)
+    data = data.select("label", array_to_vector("rows").alias("features")).cache()
+    data.count()
+    model = LogisticRegression(
+        family="multinomial" if y.max() > 1 else "binomial",
+        regParam=1.0 / len(y),  # C=1
+        standardization=False,
+        maxIter=1000,
+        tol=1e-9,
+    )
+    taken = []
+    for _ in range(2):  # (the second run has compiled code)
+        start = time.perf_counter()
+        fitted = model.fit(data)
+        taken.append(time.perf_counter() - start)
+    coef, intercept = fitted.coefficientMatrix.toArray(), fitted.interceptVector.toArray()
+    print(f"  Spark took {fitted.summary.totalIterations} iterations", flush=True)
+    session.stop()
+    return min(taken), coef, intercept
+
+
+def peers(folder):
+    """dask-ml (two classes) and Spark MLlib beside ours on Dask, on the same two cores."""
+    mixing = np.random.default_rng(3).standard_normal((100, 100))
+    for n_classes, is_mixed in itertools.product((2, 10), (False, True)):
+        with cluster():
+            X, y = table(400_000, 100, 2, n_classes)
+            X = X.astype(float).map_blocks(np.matmul, mixing if is_mixed else np.eye(100)).persist()
+            X[:1].compute()
+            taken = []
+            for _ in range(3):
+                clf, seconds, _, _ = fit(X, y)
+                taken.append(seconds)
+            models = {"ours": (np.median(taken), clf.coef_, clf.intercept_)}
+            if n_classes == 2:
+                models["dask-ml"] = dask_ml(X, y)
+            X, y = X.compute(), y.compute()
+        models["Spark MLlib"] = spark(folder, X, y)
+        for name, (seconds, coef, intercept) in models.items():
+            print(
+                f"{n_classes} classes, {X.shape[0]} x {X.shape[1]}{', mixed' * is_mixed}: {name} {seconds:.2f} s, "
+                f"objective {objective_of(X, y, coef, intercept):.8f}, "
+                f"{seconds / models['ours'][0]:.1f}x",
+                flush=True,
+            )
+
+
+PARTS = {"memmap": memmap, "disk": disk, "dask": dask, "rows": rows, "peers": peers}
 
 
 def main():

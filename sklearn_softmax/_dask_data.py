@@ -103,7 +103,7 @@ def map_rows(function, X):
         return X.map_blocks(functools.partial(_of_rows, function), **kept, **options)
     call = delayed(_of_rows, pure=False)
     shape = (np.nan, *sample.shape[1:])
-    parts = [da.from_delayed(call(function, part), shape, **options) for part in X.to_delayed()]
+    parts = [da.from_delayed(call(function, part), shape, **options) for part in _partitions(X)]
     return da.concatenate(parts)
 
 
@@ -199,9 +199,11 @@ def _weighted_sum(function, X, y, weight):
 
 
 def _partitions(X):
-    # What is at the workers already is referred to by futures, which optimisation would drop.
-    is_persisted = any(is_future(value) for value in dict(X.__dask_graph__()).values())
-    return list(np.ravel(X.to_delayed(optimize_graph=not is_persisted)))
+    # Optimised, tables of few columns are read in fewer partitions, y in others than X; and what is
+    # at the workers already would no longer be referred to by its futures.
+    keeps = hasattr(X, "columns") or not hasattr(X, "chunks")
+    keeps = keeps or any(is_future(value) for value in dict(X.__dask_graph__()).values())
+    return list(np.ravel(X.to_delayed(optimize_graph=not keeps)))
 
 
 def _known_shapes(X):

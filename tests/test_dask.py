@@ -119,6 +119,23 @@ def test_data_frames(table):
         clf.predict(X_parts.rename(columns={"x3": "z"}))
 
 
+def test_parquet_files(table, tmp_path):
+    """Read in as many partitions for one column as for many."""
+    X, y, weight = table
+    frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(12)])
+    for number in range(4):
+        rows = slice(500 * number, 500 * number + 500)
+        whole = frame.assign(y=y, weight=weight)[rows]
+        whole.to_parquet(tmp_path / f"{number}.parquet", index=False)
+    expected = SoftmaxRegressionClassifier().fit(frame, y, weight)
+    files = dd.read_parquet(tmp_path)
+    X_parts = files[list(frame.columns)]
+    clf = SoftmaxRegressionClassifier().fit(X_parts, files["y"], files["weight"])
+    assert_same_model(clf, expected)
+    assert_allclose(clf.score(X_parts, files["y"]), expected.score(frame, y))
+    assert clf.predict(X_parts).numblocks == (4,)
+
+
 def test_distributions(table):
     X, y, weight = table
     proba = pd.get_dummies(y).astype(float)
