@@ -7,12 +7,22 @@ ufuncs, label indexing, sparse products), the faster door is here, behind the sa
 
 import functools
 import importlib.util
+import math
 import mmap
 import sys
 
+import array_api_compat.numpy as numpy_namespace
 import numpy as np
 import scipy.sparse as sp
-from array_api_compat import array_namespace, is_array_api_obj, is_numpy_namespace
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_array_api_obj,
+    is_dask_array,
+    is_jax_array,
+    is_numpy_namespace,
+    to_device,
+)
 
 # Entries of a sparse block by which its features are shared out among threads.
 _SPLIT_SAMPLE = 4096
@@ -44,9 +54,101 @@ __all__ = [
 ]
 
 
-def float_dtype(X):
-    """Return the dtype that X is computed in: float32 stays, everything else is float64."""
-    return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+# Arrays of any library ------------------------------------------------------------------
+
+
+def is_foreign(X):
+    """Return whether X is an array of another library than NumPy: CuPy, PyTorch, ..."""
+    if isinstance(X, np.ndarray | np.generic) or sp.issparse(X):
+        return False
+    if is_foreign_sparse(X):
+        return True
+    return is_array_api_obj(X) and not is_dask_array(X) and not is_jax_array(X)
+
+
+def is_foreign_sparse(X):
+    """Return whether X is a sparse matrix of CuPy's."""
+    return type(X).__module__.startswith("cupyx.scipy.sparse")
+
+
+def namespace(array):
+    """Return the namespace that computes with an array."""
+    if isinstance(array, np.ndarray | np.generic) or sp.issparse(array):
+        return numpy_namespace
+    if is_foreign_sparse(array):
+        import cupy
+
+        return array_namespace(cupy.empty(0))
+    return array_namespace(array)
+
+
+def dtype_of(X):
+    """Return the dtype of any array as NumPy's; bfloat16, which that has not, as float16."""
+    name = str(X.dtype).rsplit(".", 1)[-1]
+    return np.dtype("float16" if name == "bfloat16" else name)
+
+
+def float_dtype(dtype):
+    """Return the dtype that X is computed in: float32 for itself and float16, else float64."""
+    return np.dtype(np.float32 if dtype in (np.float32, np.float16) else np.float64)
+
+
+def device_of(array):
+    """Return the device of an array of another library."""
+    return array.data.device if is_foreign_sparse(array) else device(array)
+
+
+def as_like(values, like):
+    """Return a NumPy array in the library and on the device of ``like``."""
+    if values is None or isinstance(like, np.ndarray) or sp.issparse(like):
+        return values
+    # (A negative stride or a read-only array is not for everyone.)
+    values = np.array(values, order="C")
+    return namespace(like).asarray(values, device=device_of(like))
+
+
+def to_numpy(array):
+    """Return any dense array as NumPy's."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np.asarray(array)
+    if hasattr(array, "detach"):
+        array = array.detach()
+    return np.asarray(to_device(array, "cpu"))
+
+
+def zeros(shape, like, order="C"):
+    """Return zeros in float64, in the library and on the device of ``like``."""
+    if isinstance(like, np.ndarray):
+        return np.zeros(shape, order=order)
+    xp = namespace(like)
+    return xp.zeros(shape, dtype=xp.float64, device=device_of(like))
+
+
+def cast(array, dtype, order="K"):
+    """Return a dense array in NumPy's ``dtype``; no copy where it already is."""
+    if isinstance(array, np.ndarray):
+        return array.astype(dtype, order=order, copy=False)
+    xp = namespace(array)
+    return xp.astype(array, getattr(xp, np.dtype(dtype).name), copy=False)
+
+
+def flatten(matrix, order):
+    """Return a matrix as a vector, a view where it can be."""
+    if isinstance(matrix, np.ndarray):
+        return matrix.ravel(order=order)
+    return namespace(matrix).reshape(matrix, (-1,))
+
+
+def as_matrix(vector, shape, order):
+    """Return a view of a vector as a matrix."""
+    if isinstance(vector, np.ndarray):
+        return vector.reshape(shape, order=order)
+    return namespace(vector).reshape(vector, shape)
+
+
+def size(array):
+    """Return the number of entries."""
+    return math.prod(array.shape)
 
 
 def exp_inplace(array, xp):
@@ -120,6 +222,10 @@ def _label_mask(array, labels, axis, xp):
 
 def take_rows(X, index):
     """Return rows of X: a view (of its data, for CSR) of a slice, a copy of positions."""
+    if is_foreign(X):
+        if isinstance(index, slice) or is_foreign_sparse(X):
+            return X[index]
+        return namespace(X).take(X, as_like(index, X), axis=0)
     if not isinstance(index, slice):
         # (take lets other threads run, which indexing does not; but it copies X whole first
         # where X is not laid out by rows.)
@@ -236,6 +342,8 @@ def settle_rows(matrix, index, shrinkage, toll, average, kept, *, is_compiled):
 
 def as_float(block, dtype):
     """Return a block of rows in the float dtype; no copy where it already is."""
+    if is_foreign(block) and not is_foreign_sparse(block):
+        return cast(block, dtype)
     return block if block.dtype == dtype else block.astype(dtype)
 
 
@@ -253,17 +361,17 @@ def as_rows(part):
 
 def stored_entries(X):
     """Return the number of entries of X that a product has to touch."""
-    return X.nnz if sp.issparse(X) else X.shape[0] * X.shape[1]
+    return X.nnz if hasattr(X, "indptr") else X.shape[0] * X.shape[1]
 
 
 def as_dense(block):
     """Return a block of rows as a dense array."""
-    return block.toarray() if sp.issparse(block) else block
+    return block.toarray() if hasattr(block, "indptr") else block
 
 
 def square(block):
     """Return the element-wise square of a dense or sparse block."""
-    return block.power(2) if sp.issparse(block) else block * block
+    return block.power(2) if hasattr(block, "indptr") else block * block
 
 
 def matmul_transposed(matrix, block, share=None):
@@ -272,6 +380,8 @@ def matmul_transposed(matrix, block, share=None):
     ``share`` (see :meth:`RowBlocks.share`) has the products of sparse rows taken in compiled
     code, on all threads.
     """
+    if is_foreign_sparse(block):
+        return (block @ matrix.T).T
     if not sp.issparse(block):
         return matrix @ block.T
     if share is None:
@@ -287,8 +397,10 @@ def matmul_transposed(matrix, block, share=None):
 
 def add_matmul(total, matrix, block, share=None):
     """Add ``matrix @ block`` to ``total`` in place; ``share`` as above."""
-    if not sp.issparse(block):
-        if block.dtype == np.float64:
+    if is_foreign_sparse(block):
+        total += (block.T @ matrix.T).T
+    elif not sp.issparse(block):
+        if isinstance(block, np.ndarray) and block.dtype == np.float64:
             # OpenBLAS is faster by a quarter with the thin factor on this side.
             total += (block.T @ matrix.T).T
         else:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
-import scipy.sparse as sp
 from threadpoolctl import ThreadpoolController
 
 from . import _backend
@@ -52,7 +51,9 @@ class Block(NamedTuple):
     @property
     def row_weights(self):
         """The weights, also where all are 1."""
-        return np.ones(self.X.shape[0]) if self.weight is None else self.weight
+        if self.weight is None:
+            return _backend.as_like(np.ones(self.X.shape[0]), self.X)
+        return self.weight
 
 
 class RowBlocks:
@@ -89,9 +90,9 @@ class RowBlocks:
         self.set_weight(weight)
         self.class_weight = class_weight
         self.n_classes = n_classes
-        self.stored_dtype = X.dtype
-        self.dtype = _backend.float_dtype(X)
-        self.is_sparse = sp.issparse(X)
+        self.stored_dtype = _backend.dtype_of(X)
+        self.dtype = _backend.float_dtype(self.stored_dtype)
+        self.is_sparse = hasattr(X, "indptr")
         self._is_mapped = isinstance(X, np.ndarray) and _backend.is_in_file(X)
         self._n_jobs = n_jobs
         self.block_rows = self._choose_block_rows()
@@ -124,6 +125,14 @@ class RowBlocks:
         self.n_weighted = self.n_rows if weight is None else np.count_nonzero(weight)
         # Of the rows that have a weight.
         self.mean_weight = self.total_weight / max(self.n_weighted, 1)
+
+    # Whether parameters and sums are NumPy arrays.
+    is_numpy = True
+    sample = np.empty(0)
+
+    def place(self, values):
+        """Return a NumPy array where sums with the rows are computed."""
+        return values
 
     @property
     def has_labels(self):

@@ -72,7 +72,7 @@ class DaskData:
     @property
     def dtype(self):
         """The dtype that X is computed in."""
-        return _backend.float_dtype(np.empty(0, self.stored_dtype))
+        return _backend.float_dtype(self.stored_dtype)
 
     @property
     def strata(self):
@@ -117,6 +117,8 @@ class DaskRows:
 
     is_in_memory = False
     is_local = False
+    is_numpy = True
+    sample = np.empty(0)
     sparse_share = None
 
     def __init__(self, data, n_jobs=None):
@@ -144,6 +146,10 @@ class DaskRows:
 
     def __exit__(self, *exc_info):
         one_blas_thread.leave()
+
+    def place(self, values):
+        """Return a NumPy array where sums with the rows end up."""
+        return values
 
     @property
     def mean_weight(self):

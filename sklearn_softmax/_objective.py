@@ -119,16 +119,21 @@ class SoftmaxObjective:
 
     def pack(self, matrix):
         """Return the flat vector of an (n_outputs, n_columns) matrix."""
-        return matrix.ravel(order=self.order)
+        return _backend.flatten(matrix, self.order)
 
     def unpack(self, vector):
         """Return a flat vector as an (n_outputs, n_columns) view; the intercept is last."""
-        return vector.reshape((self.n_outputs, self.n_columns), order=self.order)
+        return _backend.as_matrix(vector, (self.n_outputs, self.n_columns), self.order)
 
     def parameters(self, coef, intercept):
         """Return the flat vector for raw coefficients and intercepts."""
+        coef, intercept = (self.blocks.place(values) for values in (coef, intercept))
         coef, intercept = self.scaling.from_raw(coef, intercept)
-        return self.pack(self._join(coef, intercept))
+        matrix = _backend.zeros((self.n_outputs, self.n_columns), coef, self.order)
+        matrix[:, : self.n_features] = coef
+        if self.fit_intercept:
+            matrix[:, -1] = intercept
+        return self.pack(matrix)
 
     def coefficients(self, vector):
         """Return raw coefficients and intercepts, (W, b), for a flat vector."""
@@ -140,36 +145,30 @@ class SoftmaxObjective:
         Adding a constant to all of them changes nothing; this is the choice that
         LogisticRegression makes too.
         """
-        coef, intercept = self.coefficients(vector)
+        coef, intercept = (_backend.to_numpy(part) for part in self.coefficients(vector))
         if self.n_outputs > 1:
             intercept = intercept - intercept.mean()
         return coef, intercept
 
-    def _join(self, coef, intercept):
-        matrix = np.empty((self.n_outputs, self.n_columns), order=self.order)
-        matrix[:, : self.n_features] = coef
-        if self.fit_intercept:
-            matrix[:, -1] = intercept
-        return matrix
-
     def _split(self, matrix):
         if self.fit_intercept:
             return matrix[:, :-1], matrix[:, -1]
-        return matrix, np.zeros(len(matrix))
+        return matrix, _backend.zeros((matrix.shape[0],), matrix)
 
     @functools.cached_property
     def penalty_columns(self):
         """Weights of absolute values and of half squares of each column's parameters."""
-        weights = np.zeros((2, self.n_columns))
-        weights[0, : self.n_features] = self.l1 / self.scaling.scale
-        weights[1, : self.n_features] = self.l2 / self.scaling.scale**2
-        return weights[0], weights[1]
+        l1, l2 = (_backend.zeros((self.n_columns,), self.blocks.sample) for _ in range(2))
+        l1[: self.n_features] = self.l1 / self.scaling.scale
+        l2[: self.n_features] = self.l2 / self.scaling.scale**2
+        return l1, l2
 
     @property
     def l1_weights(self):
         """Weights of the absolute values, as a flat vector."""
         shape = (self.n_outputs, self.n_columns)
-        return self.pack(np.broadcast_to(self.penalty_columns[0], shape))
+        l1 = self.penalty_columns[0]
+        return self.pack(_backend.namespace(l1).broadcast_to(l1, shape))
 
     @property
     def l2_columns(self):
@@ -197,10 +196,14 @@ class SoftmaxObjective:
         loss, gradient = self.blocks.accumulate(self._sum(LossGradient, coef, intercept))
         penalty = self._average_and_penalise(gradient, coef)
         self._scale_gradient(gradient, self.scaling)
-        return float(loss) / self.blocks.total_weight + penalty, self.pack(gradient)
+        return float(loss / self.blocks.total_weight + penalty), self.pack(gradient)
 
     def _average_and_penalise(self, gradient, coef):
         """Divide a sum over rows by their weight, and add the L2 penalty's; return the penalty."""
+        if not self.blocks.is_numpy:
+            gradient /= self.blocks.total_weight
+            gradient[:, : self.n_features] += self.l2 * coef
+            return 0.5 * self.l2 * _sum_of_squares(coef)
         gradient[:, self.n_features :] /= self.blocks.total_weight
         step = 1 + _CHUNK // self.n_outputs
 
@@ -229,7 +232,7 @@ class SoftmaxObjective:
     def _has_compiled_loop(self):
         """Whether a block's loss and derivatives are summed in compiled code."""
         blocks = self.blocks
-        if blocks.is_sparse or not blocks.has_labels:
+        if blocks.is_sparse or not blocks.has_labels or not blocks.is_numpy:
             return False
         if blocks.stored_dtype.char not in _COMPILED_TYPES:
             return False
@@ -247,8 +250,7 @@ class SoftmaxObjective:
     def cast(self, coef, intercept) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients in the dtype and memory order of the blocks' products."""
         dtype = self.blocks.dtype
-        coef = coef.astype(dtype, order=self.order, copy=False)
-        return coef, intercept.astype(dtype, copy=False)
+        return _backend.cast(coef, dtype, self.order), _backend.cast(intercept, dtype)
 
     def _scale_gradient(self, gradient, scaling):
         """Turn the derivative by (W, b), in place, into that by scaled parameters."""
@@ -277,7 +279,7 @@ class SoftmaxObjective:
 
         Returns
         -------
-        loss : float
+        loss : array of shape ()
         gradient : ndarray
             The derivative by ``matrix``.
         """
@@ -289,7 +291,7 @@ class SoftmaxObjective:
         row_sum.add(block, totals)
         gradient /= weight
         self._scale_gradient(gradient, scaling)
-        return float(loss) / weight, gradient
+        return loss / weight, gradient
 
     def columns_of(self, block):
         """Return the columns of parameters that a sparse block needs."""
@@ -323,8 +325,9 @@ class SoftmaxObjective:
     def penalty(self, matrix):
         """Return the penalty of an (n_outputs, n_columns) matrix of parameters."""
         l1, l2 = self.penalty_columns
-        penalty = 0.5 * float(np.einsum("kj,kj->j", matrix, matrix) @ l2)
-        return penalty + float(np.sum(np.abs(matrix) @ l1)) if self.l1 else penalty
+        xp = _backend.namespace(matrix)
+        penalty = 0.5 * float(xp.sum((matrix * matrix) @ l2))
+        return penalty + float(xp.sum(xp.abs(matrix) @ l1)) if self.l1 else penalty
 
     def mean_loss(self, vector, index, weight):
         """Return the mean cross-entropy on the rows at ``index``, without penalty.
@@ -363,6 +366,8 @@ def n_outputs(n_classes):
 
 
 def _sum_of_squares(matrix):
+    if not isinstance(matrix, np.ndarray):
+        return _backend.namespace(matrix).sum(matrix * matrix)
     # As it lies in memory: np.vdot would copy a matrix in Fortran order first.
     flat = matrix.ravel(order="K")
     return float(np.vdot(flat, flat))

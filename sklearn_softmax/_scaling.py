@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from . import _backend
 from ._sums import Moments, StoredSquares
 
 
@@ -30,7 +31,7 @@ class Scaling:
     @property
     def is_trivial(self):
         """Whether the features are left as they are."""
-        return np.ndim(self.scale) == 0
+        return isinstance(self.scale, float)
 
     @classmethod
     def of_rows(cls, blocks, *, center):
@@ -39,22 +40,26 @@ class Scaling:
         Without an intercept there is nothing to shift the mean into (``center=False``):
         then the scale is the root mean square.
         """
-        n_features = blocks.n_features
         # Moments about a point amid the data lose no digits to a large offset.
-        origin = np.zeros(n_features, dtype=blocks.dtype)
+        origin = blocks.place(np.zeros(blocks.n_features, dtype=blocks.dtype))
         if center:
-            first = blocks.take(slice(0, min(blocks.block_rows, blocks.n_rows)))
+            first = blocks.take(slice(0, min(blocks.block_rows, blocks.n_rows))).X
             with np.errstate(over="ignore", invalid="ignore"):
-                origin = np.asarray(first.X.mean(axis=0), dtype=blocks.dtype)
+                mean = _backend.namespace(first).mean(first, axis=0)
+            origin = _backend.cast(mean, blocks.dtype)
         totals = blocks.accumulate(Moments(origin))
-        first_moment, second_moment = (total / blocks.total_weight for total in totals)
+        first_moment, second_moment = (
+            _backend.to_numpy(total) / blocks.total_weight for total in totals
+        )
         _refuse_overflow(second_moment, blocks.dtype)
         if not center:
-            return cls(np.zeros(n_features), _or_typical(np.sqrt(second_moment), 0.0))
+            scale = _or_typical(np.sqrt(second_moment), 0.0)
+            return cls(blocks.place(np.zeros(blocks.n_features)), blocks.place(scale))
         scale = np.sqrt(np.maximum(second_moment - first_moment**2, 0.0))
-        mean = origin + first_moment
+        mean = _backend.to_numpy(origin) + first_moment
         # A constant column may show a standard deviation of rounding errors.
-        return cls(mean, _or_typical(scale, 10 * np.finfo(blocks.dtype).eps * np.abs(mean)))
+        scale = _or_typical(scale, 10 * np.finfo(blocks.dtype).eps * np.abs(mean))
+        return cls(blocks.place(mean), blocks.place(scale))
 
     @classmethod
     def of_stored(cls, blocks):
@@ -88,7 +93,7 @@ class Scaling:
         """Return the derivative by V for the derivatives by W and b."""
         if self.is_trivial:
             return coef_gradient
-        return (coef_gradient - np.outer(intercept_gradient, self.center)) / self.scale
+        return (coef_gradient - intercept_gradient[:, None] * self.center) / self.scale
 
 
 def _or_typical(scale, floor):

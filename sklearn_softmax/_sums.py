@@ -48,12 +48,7 @@ class _LinearSum:
         """Return totals to be added to: a number, and a matrix in the shape of (W, b)."""
         n_outputs, n_features = self.coef.shape
         shape = n_outputs, n_features + self.fit_intercept
-        return np.zeros(()), np.zeros(shape, order=self.order)
-
-    def _split(self, matrix):
-        if self.fit_intercept:
-            return matrix[:, :-1], matrix[:, -1]
-        return matrix, np.zeros(len(matrix))
+        return _backend.zeros((), self.coef), _backend.zeros(shape, self.coef, self.order)
 
 
 class LossGradient(_LinearSum):
@@ -62,9 +57,11 @@ class LossGradient(_LinearSum):
     def add(self, block, totals, share=None):
         """Add a block's; ``share`` as for :func:`sklearn_softmax._backend.matmul_transposed`."""
         loss, gradient = totals
-        coef_gradient, intercept_gradient = self._split(gradient)
+        coef_gradient, intercept_gradient = split(gradient, self.fit_intercept)
         if self.is_compiled:
             loop = _backend.compiled_loops().add_dense
+            if intercept_gradient is None:
+                intercept_gradient = np.zeros(len(coef_gradient))
             derivatives = coef_gradient, intercept_gradient
             loss += loop(*block, self.label_smoothing, self.coef, self.intercept, *derivatives)
             return
@@ -72,9 +69,10 @@ class LossGradient(_LinearSum):
             logits = linear_logits(block.X, self.coef, self.intercept, share)
             block_loss, residual = loss_residual(logits, block, self.label_smoothing)
             loss += block_loss
-            residual = residual[-len(self.coef) :]
+            residual = residual[-self.coef.shape[0] :, :]
             _backend.add_matmul(coef_gradient, residual, block.X, share)
-            intercept_gradient += residual.sum(axis=1)
+            if self.fit_intercept:
+                intercept_gradient += _backend.namespace(residual).sum(residual, axis=1)
 
 
 class Loss(_LinearSum):
@@ -82,7 +80,7 @@ class Loss(_LinearSum):
 
     def zeros(self):
         """Return a total to be added to."""
-        return (np.zeros(()),)
+        return (_backend.zeros((), self.coef),)
 
     def add(self, block, totals, share=None):
         """Add a block's."""
@@ -96,13 +94,14 @@ class HessianDiagonal(_LinearSum):
 
     def add(self, block, totals, share=None):
         """Add a block's."""
-        of_coef, of_intercept = self._split(totals[1])
+        of_coef, of_intercept = split(totals[1], self.fit_intercept)
         proba = softmax(linear_logits(block.X, self.coef, self.intercept, share), axis=0)
-        variance = (proba * (1 - proba))[-len(self.coef) :]
+        variance = (proba * (1 - proba))[-self.coef.shape[0] :, :]
         if block.weight is not None:
-            variance *= block.weight
+            variance *= _backend.cast(block.weight, _backend.dtype_of(variance))
         _backend.add_matmul(of_coef, variance, _backend.square(block.X), share)
-        of_intercept += variance.sum(axis=1)
+        if self.fit_intercept:
+            of_intercept += _backend.namespace(variance).sum(variance, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,15 +114,17 @@ class Moments:
 
     def zeros(self):
         """Return totals to be added to."""
-        return np.zeros(len(self.origin)), np.zeros(len(self.origin))
+        return _backend.zeros(self.origin.shape, self.origin), _backend.zeros(
+            self.origin.shape, self.origin
+        )
 
     def add(self, block, totals, share=None):
         """Add a block's."""
-        weight = block.row_weights.astype(block.X.dtype)
+        weight = _backend.cast(block.row_weights, _backend.dtype_of(block.X))
         with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
             for part, rows in _centred(block.X, self.origin):
                 totals[0][...] += weight[part] @ rows
-                np.square(rows, out=rows)
+                rows *= rows
                 totals[1][...] += weight[part] @ rows
 
 
@@ -157,22 +158,26 @@ class SquaredNorm:
     is_trivial: bool
 
     def of(self, block):
-        """Return those of a block's rows, (n_rows,), in float64."""
-        dtype = block.X.dtype
-        by_square = np.full(block.X.shape[1], 1.0 / self.scale**2, dtype=dtype)
-        norms = np.empty(block.X.shape[0])
+        """Return those of a block's rows, (n_rows,): a NumPy array, in float64."""
+        X, dtype = block.X, _backend.dtype_of(block.X)
+        norms = np.empty(X.shape[0])
         if self.is_trivial:
-            squares = _backend.square(block.X)
-            norms[:] = _backend.matmul_transposed(by_square[None], squares)[0]
+            ones = _backend.as_like(np.ones((1, X.shape[1]), dtype=dtype), X)
+            squares = _backend.matmul_transposed(ones, _backend.square(X))
+            norms[:] = _backend.to_numpy(squares[0, :])
             return norms
-        for part, rows in _centred(block.X, self.center.astype(dtype)):
-            np.square(rows, out=rows)
-            np.matmul(rows, by_square, out=norms[part], casting="same_kind")
+        by_square = _backend.cast(1.0 / self.scale**2, dtype)
+        for part, rows in _centred(X, _backend.cast(self.center, dtype)):
+            rows *= rows
+            norms[part] = _backend.to_numpy(rows @ by_square)
         return norms
 
 
 def _centred(X, center):
     """Yield slices of dense rows, with those rows less their center in scratch space."""
+    if _backend.is_foreign(X):
+        yield slice(0, X.shape[0]), X - center
+        return
     step = 1 + _CENTRED_BYTES // (X.itemsize * len(center))
     scratch = np.empty((min(step, len(X)), len(center)), dtype=X.dtype)
     for start in range(0, len(X), step):
@@ -195,7 +200,13 @@ def with_reference(logits):
     """Give a single output the first class's logit, which is 0."""
     if logits.shape[0] > 1:
         return logits
-    return np.concatenate([np.zeros_like(logits), logits])
+    xp = _backend.namespace(logits)
+    return xp.concat([xp.zeros_like(logits), logits], axis=0)
+
+
+def split(matrix, fit_intercept):
+    """Return the columns of the features, and that of the intercept (None if there is none)."""
+    return (matrix[:, :-1], matrix[:, -1]) if fit_intercept else (matrix, None)
 
 
 def loss_residual(logits, block, label_smoothing):

@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from . import _targets
-from ._backend import float_dtype, is_dask, is_sliceable
+from ._backend import dtype_of, float_dtype, is_dask, is_sliceable
 from ._files import rows_of
 
 # Rows of a file that are searched for NaN at once.
@@ -105,7 +105,7 @@ class TrainingData:
     @property
     def dtype(self):
         """The dtype that X is computed in."""
-        return float_dtype(self.X)
+        return float_dtype(dtype_of(self.X))
 
     def check_finite(self, estimator):
         """Raise an error if X holds NaN or infinity."""
