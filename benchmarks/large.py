@@ -308,8 +308,9 @@ def peers(folder):
             X, y = X.compute(), y.compute()
         models["Spark MLlib"] = spark(folder, X, y)
         for name, (seconds, coef, intercept) in models.items():
+            kind = f"{n_classes} classes, {X.shape[0]} x {X.shape[1]}{', mixed' * is_mixed}"
             print(
-                f"{n_classes} classes, {X.shape[0]} x {X.shape[1]}{', mixed' * is_mixed}: {name} {seconds:.2f} s, "
+                f"{kind}: {name} {seconds:.2f} s, "
                 f"objective {objective_of(X, y, coef, intercept):.8f}, "
                 f"{seconds / models['ours'][0]:.1f}x",
                 flush=True,

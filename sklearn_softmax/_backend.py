@@ -18,9 +18,12 @@ from array_api_compat import (
     array_namespace,
     device,
     is_array_api_obj,
+    is_array_api_strict_namespace,
+    is_cupy_array,
     is_dask_array,
     is_jax_array,
     is_numpy_namespace,
+    is_torch_array,
     to_device,
 )
 
@@ -82,10 +85,34 @@ def namespace(array):
     return array_namespace(array)
 
 
+def empty_like_dense(X):
+    """Return a dense array without entries where X is."""
+    xp = namespace(X)
+    return xp.empty((0,), dtype=xp.float64, device=device_of(X))
+
+
+def is_on_gpu(X):
+    """Return whether a foreign array is in the memory of a GPU."""
+    return "cpu" not in str(device_of(X)).lower()
+
+
 def dtype_of(X):
     """Return the dtype of any array as NumPy's; bfloat16, which that has not, as float16."""
     name = str(X.dtype).rsplit(".", 1)[-1]
     return np.dtype("float16" if name == "bfloat16" else name)
+
+
+def kind_of(X):
+    """Return the kind of the dtype of any array, as NumPy abbreviates it."""
+    try:
+        return dtype_of(X).kind
+    except TypeError:
+        return "O"
+
+
+def detached(X):
+    """Return a tensor without a record of gradients; anything else as it is."""
+    return X.detach() if is_torch_array(X) else X
 
 
 def float_dtype(dtype):
@@ -111,9 +138,13 @@ def to_numpy(array):
     """Return any dense array as NumPy's."""
     if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
-    if hasattr(array, "detach"):
-        array = array.detach()
-    return np.asarray(to_device(array, "cpu"))
+    if is_torch_array(array):
+        return array.detach().cpu().numpy()
+    if is_cupy_array(array):
+        return array.get()
+    xp = array_namespace(array)
+    host = xp.Device("CPU_DEVICE") if is_array_api_strict_namespace(xp) else "cpu"
+    return np.asarray(to_device(array, host))
 
 
 def zeros(shape, like, order="C"):
@@ -122,6 +153,79 @@ def zeros(shape, like, order="C"):
         return np.zeros(shape, order=order)
     xp = namespace(like)
     return xp.zeros(shape, dtype=xp.float64, device=device_of(like))
+
+
+def empty(shape, like, dtype):
+    """Return an array to be filled, in NumPy's ``dtype``, where ``like`` is."""
+    if isinstance(like, np.ndarray):
+        return np.empty(shape, dtype)
+    xp = namespace(like)
+    return xp.empty(shape, dtype=getattr(xp, np.dtype(dtype).name), device=device_of(like))
+
+
+def at_least(array, bound):
+    """Return the larger of each entry and a bound."""
+    if isinstance(array, np.ndarray):
+        return np.maximum(array, bound)
+    xp = namespace(array)
+    bound = float(bound) if isinstance(bound, np.generic) else bound
+    return xp.maximum(array, xp.ones_like(array) * bound)
+
+
+def copy_of(array):
+    """Return a copy."""
+    return (
+        array.copy()
+        if isinstance(array, np.ndarray)
+        else namespace(array).asarray(array, copy=True)
+    )
+
+
+def numbers(scalars):
+    """Return arrays of shape () as floats, all at once where that costs a synchronisation."""
+    if not scalars or isinstance(scalars[0], float | np.ndarray | np.generic):
+        return [float(scalar) for scalar in scalars]
+    return to_numpy(namespace(scalars[0]).stack(scalars)).tolist()
+
+
+def diagonal_matrix(values):
+    """Return the square matrix with a diagonal."""
+    xp = namespace(values)
+    return xp.eye(values.shape[0], dtype=values.dtype, device=device_of(values)) * values
+
+
+def all_finite(array):
+    """Return whether no entry of a dense array is NaN or infinite."""
+    xp = namespace(array)
+    return bool(xp.all(xp.isfinite(array)))
+
+
+def cholesky(matrix):
+    """Return the lower Cholesky factor of a foreign matrix; None if it is not definite."""
+    xp = namespace(matrix)
+    try:
+        factor = xp.linalg.cholesky(matrix)
+    except Exception as error:
+        if "Linalg" not in type(error).__name__ and "LinAlg" not in type(error).__name__:
+            raise
+        return None
+    return factor if all_finite(factor) else None  # CuPy's is NaN where PyTorch's raises
+
+
+def solve_cholesky(factor, vector):
+    """Return the solution of L L' x = vector, for a foreign L."""
+    xp = namespace(factor)
+    if is_torch_array(factor):
+        import torch
+
+        return torch.cholesky_solve(vector[:, None], factor)[:, 0]
+    if is_cupy_array(factor):
+        from cupyx.scipy.linalg import solve_triangular
+
+        half = solve_triangular(factor, vector, lower=True)
+        return solve_triangular(factor, half, lower=True, trans=1)
+    half = xp.linalg.solve(factor, vector[:, None])
+    return xp.linalg.solve(factor.T, half)[:, 0]
 
 
 def cast(array, dtype, order="K"):
@@ -223,8 +327,10 @@ def _label_mask(array, labels, axis, xp):
 def take_rows(X, index):
     """Return rows of X: a view (of its data, for CSR) of a slice, a copy of positions."""
     if is_foreign(X):
-        if isinstance(index, slice) or is_foreign_sparse(X):
+        if is_foreign_sparse(X):
             return X[index]
+        if isinstance(index, slice):
+            return X[index, ...]
         return namespace(X).take(X, as_like(index, X), axis=0)
     if not isinstance(index, slice):
         # (take lets other threads run, which indexing does not; but it copies X whole first
@@ -245,7 +351,7 @@ def take_rows(X, index):
 def is_sliceable(X):
     """Return whether X is no array, but gives arrays when rows are sliced: h5py, zarr."""
     is_array = isinstance(X, np.ndarray | np.generic) or sp.issparse(X) or is_array_api_obj(X)
-    if is_array or is_dask(X):
+    if is_array or is_foreign_sparse(X) or is_dask(X):
         return False
     has = functools.partial(hasattr, X)
     is_table = has("iloc") or has("columns")
@@ -302,6 +408,8 @@ def compact_columns(block, columns):
 
 def divide_columns(block, scale):
     """Return a CSR block in float64 with each column divided by its scale."""
+    if is_foreign_sparse(block):
+        return block.multiply(1.0 / scale).tocsr()
     scaled = sp.csr_matrix(block.shape, dtype=np.float64)
     scaled.data, scaled.indices, scaled.indptr = (
         block.data / scale[block.indices],

@@ -124,7 +124,7 @@ class RowBlocks:
         self.total_weight = float(self.n_rows if weight is None else np.sum(weight))
         self.n_weighted = self.n_rows if weight is None else np.count_nonzero(weight)
         # Of the rows that have a weight.
-        self.mean_weight = self.total_weight / max(self.n_weighted, 1)
+        self.mean_weight = float(self.total_weight / max(self.n_weighted, 1))
 
     # Whether parameters and sums are NumPy arrays.
     is_numpy = True
@@ -240,7 +240,7 @@ class RowBlocks:
         starts = range(0, len(order), size)
         parts = [_as_slice(order[start : start + size]) for start in starts]
         fetch = self._take_stored if is_compiled else self.take
-        is_view = (is_compiled or self.X.dtype == self.dtype) and _is_range(order)
+        is_view = (is_compiled or self.stored_dtype == self.dtype) and _is_range(order)
         is_small = self.is_sparse or self.n_stored < _MIN_THREAD_WORK
         if self._n_threads == 1 or is_view or is_small:
             batches = map(fetch, parts)
@@ -265,15 +265,18 @@ class RowBlocks:
             if self.class_weight is not None:
                 y = y * self.class_weight
                 # A row whose classes all have weight 0 has weight 0 itself.
-                y /= np.maximum(y.sum(axis=1, keepdims=True), np.finfo(y.dtype).tiny)
-            y = np.ascontiguousarray(y.T, dtype=self.dtype)
+                total = _backend.namespace(y).sum(y, axis=1, keepdims=True)
+                y /= _backend.at_least(total, np.finfo(np.float32).tiny)
+            y = _backend.cast(y.T, self.dtype, "C")
         return Block(_backend.as_float(X, self.dtype), y, weight)
 
     def _take_stored(self, index):
         """Return the same as it is stored: X in its own dtype, probabilities by row."""
-        y = None if self.y is None else self.y[index]
-        weight = None if self.weight is None else self.weight[index]
-        return Block(_backend.take_rows(self.X, index), y, weight)
+        X, y, weight = (
+            None if values is None else _backend.take_rows(values, index)
+            for values in (self.X, self.y, self.weight)
+        )
+        return Block(X, y, weight)
 
     def accumulate(self, row_sum):
         """Sum a function over all rows.
@@ -310,7 +313,7 @@ class RowBlocks:
         totals = row_sum.zeros()
         for start in range(0, len(index), self.block_rows):
             part = slice(start, start + self.block_rows)
-            part_weight = None if weight is None else weight[part]
+            part_weight = None if weight is None else self.place(weight[part])
             row_sum.add(self.take(index[part])._replace(weight=part_weight), totals)
         return totals
 
@@ -399,7 +402,7 @@ class RowSampler:
         importance *= 0.5 / max(mean, np.finfo(float).tiny)
         importance += 0.5
         if blocks.weight is not None:
-            importance *= blocks.weight
+            importance *= _backend.to_numpy(blocks.weight)
         self._blocks = weakref.proxy(blocks)
         self._cumulative = np.cumsum(importance)
 
@@ -415,7 +418,7 @@ class RowSampler:
         index = np.searchsorted(cumulative, positions, side="right")
         chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
         block = self._blocks.take(index)
-        return block, block.row_weights / chance
+        return block, block.row_weights / _backend.as_like(chance, block.X)
 
 
 def add_totals(parts):

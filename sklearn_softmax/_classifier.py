@@ -23,6 +23,7 @@ from ._validation import (
     check_finite,
     check_training_data,
     check_warm_start,
+    in_memory,
     refuse_for_streams,
     refused_if_not_finite,
 )
@@ -456,7 +457,8 @@ class SoftmaxRegressionClassifier(
             hits = functools.partial(_prediction.is_hit, *model)
             X = check_dask_features(self, X, reset=False)
             return mean_of_rows(hits, X, y, sample_weight)
-        predicted = self.predict(X)
+        y, sample_weight = in_memory(y), in_memory(sample_weight)
+        predicted = in_memory(self.predict(X))
         if not _targets.is_distribution(y):
             return accuracy_score(y, predicted, sample_weight=sample_weight)
         _, proba = _targets.check_distribution(y, self.classes_)
@@ -483,7 +485,7 @@ class SoftmaxRegressionClassifier(
         )
         if not is_finite:  # (Finite X whose logits overflow is let through.)
             check_finite(self, X)
-        return result if labels is None else labels[result]
+        return result if labels is None else _prediction.labels_at(labels, result)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

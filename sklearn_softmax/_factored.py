@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from ._backend import as_like, at_least, cast, diagonal_matrix, empty, namespace, to_numpy, zeros
+
+_EPSILON = float(np.finfo(float).eps)
 # Rows of a sample for each column.
 ROWS_PER_COLUMN = 5
 # Rows of a sample for which temporary arrays are made at once.
@@ -44,42 +47,49 @@ class KroneckerCurvature:
         self._objective = objective
         rows, self._weight = objective.rows.sample(n_rows, rng)
         penalty = objective.l2_columns
-        self._metric = 1.0 / np.sqrt(penalty + _BASIS_RIDGE)
+        self._xp = xp = namespace(rows)
+        self._metric = 1.0 / xp.sqrt(penalty + _BASIS_RIDGE)
         self._basis, self._is_complete = _principal_axes(rows, self._weight, self._metric)
         to_basis = self._basis * self._metric[:, None]
         # The basis needs all digits. Probabilities and variances, means of what is positive, do
         # not, and the sample is the largest thing that a fit keeps.
-        self._squares = np.empty((len(rows), to_basis.shape[1]), np.float32)
-        for part in _parts(len(rows)):
-            np.square(rows[part] @ to_basis, out=self._squares[part], casting="same_kind")
-        self._rows = rows.astype(np.float32)
+        self._squares = empty((rows.shape[0], to_basis.shape[1]), rows, np.float32)
+        for part in _parts(rows.shape[0]):
+            product = rows[part, :] @ to_basis
+            product *= product
+            self._squares[part, :] = cast(product, np.float32)
+        self._rows = cast(rows, np.float32)
         self._penalty = penalty @ to_basis**2
         # Outside of the span only the penalty is left: 1 in this metric, unless it is tiny.
-        self._rest_penalty = max(np.median(penalty * self._metric**2), _BASIS_RIDGE)
+        self._rest_penalty = max(np.median(to_numpy(penalty * self._metric**2)), _BASIS_RIDGE)
         self._all_rows = n_rows >= objective.blocks.n_rows
 
     def renew(self, vector):
         """Take the class basis and the variances at ``vector``."""
-        parts = [self._rows[part] for part in _parts(len(self._rows))]
-        proba = np.hstack([self._objective.rows.sample_proba(vector, rows) for rows in parts])
+        xp = self._xp
+        parts = [self._rows[part, :] for part in _parts(self._rows.shape[0])]
+        sample_proba = self._objective.rows.sample_proba
+        proba = xp.concat([sample_proba(vector, rows) for rows in parts], axis=1)
         if self._objective.n_outputs == 1:
-            self._classes = np.ones((1, 1))
-            spread = proba[1:] * proba[:1]
+            self._classes = as_like(np.ones((1, 1)), proba)
+            spread = proba[1:, :] * proba[:1, :]
         else:
             weighted = proba * self._weight
-            covariance = np.diag(weighted.sum(axis=1)) - weighted @ proba.T
+            covariance = -(weighted @ proba.T)
+            covariance += diagonal_matrix(xp.sum(weighted, axis=1))
             # The first eigenvector is constant over the classes, where nothing changes.
-            self._classes = np.linalg.eigh(covariance)[1][:, 1:]
+            self._classes = xp.linalg.eigh(covariance)[1][:, 1:]
             spread = (self._classes**2).T @ proba - (self._classes.T @ proba) ** 2
-        spread = (np.maximum(spread, 0.0) * self._weight).astype(np.float32)
+        spread = cast(at_least(spread, 0.0) * self._weight, np.float32)
         variances = spread @ self._squares + self._penalty
-        floor = np.finfo(float).eps * variances.max()
-        self._variances = np.maximum(variances, floor)
+        floor = _EPSILON * xp.max(variances)
+        self._variances = at_least(variances, floor)
         if not self._is_complete:
             # Other rows than the sample's reach outside its span; there, expect as little
             # curvature as in the least direction within it.
-            beyond = 0.0 if self._all_rows else self._variances.min(axis=1)
-            self._rest = np.maximum(np.full(len(spread), self._rest_penalty), beyond)
+            self._rest = as_like(np.full(spread.shape[0], self._rest_penalty), proba)
+            if not self._all_rows:
+                self._rest = xp.maximum(self._rest, xp.min(self._variances, axis=1))
 
     def solve(self, gradient, free=None):
         """Return H0 times a flat gradient; for all parameters only."""
@@ -96,21 +106,24 @@ def _principal_axes(rows, weight, metric):
 
     And whether they span everything.
     """
+    xp = namespace(rows)
     n_rows, n_columns = rows.shape
     if n_rows >= n_columns:
-        moments = np.zeros((n_columns, n_columns))
+        moments = zeros((n_columns, n_columns), rows)
         for part in _parts(n_rows):
-            moments += rows[part].T @ (rows[part] * weight[part, None])
-        return np.linalg.eigh(moments * metric * metric[:, None])[1], True
-    rows = rows * metric * np.sqrt(weight)[:, None]
-    values, vectors = np.linalg.eigh(rows @ rows.T)
-    kept = values > _RANK_TOLERANCE * values[-1]
+            moments += rows[part, :].T @ (rows[part, :] * weight[part, None])
+        return xp.linalg.eigh(moments * metric * metric[:, None])[1], True
+    rows = rows * metric * xp.sqrt(weight)[:, None]
+    values, vectors = xp.linalg.eigh(rows @ rows.T)
+    # (They ascend.)
+    first = int(xp.sum(xp.astype(values <= _RANK_TOLERANCE * values[-1], xp.int64)))
     # The smallest come out with few digits; what is left beside the basis must be orthogonal.
-    return np.linalg.qr(rows.T @ (vectors[:, kept] / np.sqrt(values[kept])))[0], False
+    return xp.linalg.qr(rows.T @ (vectors[:, first:] / xp.sqrt(values[first:])))[0], False
 
 
 def _parts(n_rows):
-    return (slice(start, start + _PART_ROWS) for start in range(0, n_rows, _PART_ROWS))
+    starts = range(0, n_rows, _PART_ROWS)
+    return (slice(start, min(start + _PART_ROWS, n_rows)) for start in starts)
 
 
 class DiagonalCurvature:
@@ -138,12 +151,12 @@ class DiagonalCurvature:
             diagonal = objective.hessian_diagonal(vector)
         else:
             rows, weight = self._sample
-            proba = objective.rows.sample_proba(vector, rows)[-objective.n_outputs :]
+            proba = objective.rows.sample_proba(vector, rows)[-objective.n_outputs :, :]
             diagonal = (proba * (1 - proba) * weight) @ rows**2 + objective.l2_columns
-        floor = np.finfo(float).eps * diagonal.max()
-        self._inverse = objective.pack(1.0 / np.maximum(diagonal, floor))
+        floor = _EPSILON * namespace(diagonal).max(diagonal)
+        self._inverse = objective.pack(1.0 / at_least(diagonal, floor))
 
     def solve(self, gradient, free=None):
         """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""
         step = gradient * self._inverse
-        return step if free is None else np.where(free, step, 0.0)
+        return step if free is None else step * cast(free, np.float64)

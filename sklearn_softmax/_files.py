@@ -16,12 +16,6 @@ from ._blocks import Block, RowBlocks, add_totals
 _PART_BYTES = 32 << 20
 
 
-def rows_of(X, y=None, weight=None, **options):
-    """Return rows as what reads them; parameters as for :class:`RowBlocks`."""
-    rows_class = FileRows if _backend.is_sliceable(X) else RowBlocks
-    return rows_class(X, y, weight, **options)
-
-
 class FileRows(RowBlocks):
     """Rows of which some are in memory at a time.
 

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from . import _sgd, _targets
+from ._backend import to_numpy
 from ._curvature import Curvature
 from ._lbfgs import lbfgs
 from ._metric import FIRST_ROWS, choose_metric, stable_rate
@@ -50,6 +51,24 @@ class _Steps:
     schedule: _sgd.Schedule
     scaling: Scaling
     rng: np.random.Generator
+
+    def moved(self, move):
+        """Return the same with every array moved: what is kept is NumPy's, whatever X was."""
+        state, metric = self.state, self.schedule.metric
+        scaling = self.scaling
+        if not scaling.is_trivial:
+            scaling = Scaling(move(scaling.center), move(scaling.scale))
+        return replace(
+            self,
+            state=replace(
+                state,
+                iterate=move(state.iterate),
+                velocity=move(state.velocity),
+                average=None if state.average is None else move(state.average),
+            ),
+            schedule=replace(self.schedule, metric=None if metric is None else move(metric)),
+            scaling=scaling,
+        )
 
 
 @dataclass
@@ -131,7 +150,8 @@ def fit_all(estimator, data, start, observer=None):
     stream = Stream(data.total_weight)
     if estimator.solver == "sgd":
         state = training.state.restored(training.vector)
-        stream.steps = _Steps(estimator.learning_rate_init, state, schedule, objective.scaling, rng)
+        steps = _Steps(estimator.learning_rate_init, state, schedule, objective.scaling, rng)
+        stream.steps = steps.moved(to_numpy)
     return Fitted(_model(objective, training.vector, data), training, stream)
 
 
@@ -146,6 +166,7 @@ def fit_chunk(estimator, data, start, stream=None):
         steps = None  # the parameter has been changed: start anew with it
     rng = _generator(estimator) if steps is None else copy.deepcopy(steps.rng)
     with data.rows(estimator.n_jobs) as blocks:
+        steps = None if steps is None else steps.moved(blocks.place)
         scaling = _sgd_scaling(estimator, blocks) if steps is None else steps.scaling
         objective = _objective(estimator, blocks, scaling=scaling, penalty_weight=weight_seen)
         if steps is None:
@@ -156,7 +177,7 @@ def fit_chunk(estimator, data, start, stream=None):
             state = steps.state
         state = _sgd.run_epoch(objective, state, schedule, rng)
     training = Training(state, state.vector, [state.loss])
-    steps = _Steps(estimator.learning_rate_init, state, schedule, scaling, rng)
+    steps = _Steps(estimator.learning_rate_init, state, schedule, scaling, rng).moved(to_numpy)
     return Fitted(_model(objective, state.vector, data), training, Stream(weight_seen, steps))
 
 

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from scipy.linalg import lapack
 
+from ._backend import all_finite, as_like, cast, empty, namespace, to_numpy, zeros
+
 # Parameters of which sums and differences are taken at once. (Memory is what these wait for;
 # threads do not make it faster.)
 _CHUNK = 1 << 16
@@ -113,7 +115,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
     """
     problem = _Smooth(objective) if l1_weights is None else _Orthantwise(objective, l1_weights)
     loss, gradient = problem.evaluate(vector)
-    if not (np.isfinite(loss) and np.isfinite(gradient).all()):
+    if not (np.isfinite(loss) and all_finite(gradient)):
         raise ValueError(
             "The loss or its gradient is not finite at the start of the fit: X, or the "
             "coefficients of a warm start, hold values too large for their dtype. Scale them."
@@ -185,7 +187,7 @@ class _History:
 
     def __init__(self, size, dtype):
         self._size = size
-        self._dtype = dtype
+        self._dtype = np.dtype(dtype)
         self._n_steps = 0
         self._steps: Any = None
 
@@ -203,15 +205,16 @@ class _History:
         if product <= _RESOLUTION * square:
             return
         if self._steps is None:
-            self._steps = np.empty((self._size, len(vector)), self._dtype)
-            self._differences = np.empty((self._size, len(vector)), self._dtype)
+            shape = (self._size, vector.shape[0])
+            self._steps, self._differences = (empty(shape, vector, self._dtype) for _ in range(2))
             self._products = np.zeros((self._size, self._size))
         slot = self._n_steps % self._size
         self._n_steps += 1
         for part, step, difference in pairs():
-            self._steps[slot, part], self._differences[slot, part] = step, difference
+            self._steps[slot, part] = cast(step, self._dtype)
+            self._differences[slot, part] = cast(difference, self._dtype)
         stored = slice(self._n_stored)  # what lies beyond is not yet set
-        self._products[stored, slot] = self._dot(self._steps, self._differences[slot])
+        self._products[stored, slot] = self._dot(self._steps, self._differences[slot, :])
         self._products[slot, slot] = product
 
     @property
@@ -238,9 +241,9 @@ class _History:
         result = self._combine(gradient, self._differences, slots, -shares, free)
         result = curvature.solve(result, free)
         # H0 is right in proportion more than in size: the last step shows the size.
-        last = self._differences[slots[-1]].astype(gradient.dtype)
+        last = cast(self._differences[int(slots[-1]), :], np.float64)
         if free is not None:
-            last *= free
+            last = last * cast(free, np.float64)
         size = diagonal[-1] / float(last @ curvature.solve(last, free))
         remainder = diagonal * shares - size * self._dot(self._differences, result)[slots]
         remainder, _ = lapack.dtrtrs(products, remainder, trans=1)
@@ -248,18 +251,19 @@ class _History:
 
     def _within(self, free, slots):
         """Return the slots of the steps that show curvature within a mask, and their products."""
-        differences = self._differences[slots] * free
-        products = self._steps[slots] @ differences.T
-        squares = np.einsum("ij,ij->i", differences, differences)
+        stored = slice(self._n_stored)
+        differences = self._differences[stored, :] * cast(free, self._dtype)
+        products = to_numpy(self._steps[stored, :] @ differences.T)[np.ix_(slots, slots)]
+        squares = to_numpy(namespace(free).sum(differences * differences, axis=1))[slots]
         kept = np.diagonal(products) > _RESOLUTION * squares
         return slots[kept], products[np.ix_(kept, kept)].astype(float)
 
     def _dot(self, rows, vector):
         """Return the inner products of stored rows with a vector."""
-        rows = rows[: self._n_stored]
-        total = np.zeros(len(rows))
+        rows = rows[: self._n_stored, :]
+        total = np.zeros(rows.shape[0])
         for part in _parts(vector):  # sums in float32 are kept short, too
-            total += rows[:, part] @ vector[part].astype(rows.dtype, copy=False)
+            total += to_numpy(rows[:, part] @ cast(vector[part], self._dtype))
         return total
 
     def _combine(self, vector, rows, slots, weights, free, size=1.0):
@@ -267,22 +271,25 @@ class _History:
 
         The rows are taken within the mask ``free`` (None: everywhere).
         """
-        rows = rows[: self._n_stored]
-        by_slot = np.zeros(len(rows), dtype=rows.dtype)
+        rows = rows[: self._n_stored, :]
+        by_slot = np.zeros(rows.shape[0], dtype=self._dtype)
         by_slot[slots] = weights
-        result = np.empty_like(vector)
+        by_slot = as_like(by_slot, vector)
+        result = empty(vector.shape, vector, np.float64)
         for part in _parts(vector):
             total = by_slot @ rows[:, part]
             if free is not None:
-                total *= free[part]
-            np.multiply(vector[part], size, out=result[part])
+                total = total * cast(free[part], self._dtype)
+            result[part] = vector[part] * float(size)
             result[part] += total
         return result
 
 
 def _parts(vector):
     """Yield slices short enough that what is computed of them stays in cache."""
-    return (slice(start, start + _CHUNK) for start in range(0, len(vector), _CHUNK))
+    size = vector.shape[0]
+    chunk = _CHUNK if isinstance(vector, np.ndarray) else max(size, 1)
+    return (slice(start, min(start + chunk, size)) for start in range(0, size, chunk))
 
 
 @dataclass
@@ -317,7 +324,7 @@ class _Smooth:
         low, low_loss, low_slope = 0.0, state.loss, slope
         length, farthest, best = 1.0, np.inf, None
         for n_trials in range(1, _MAX_TRIALS + 1):
-            vector = state.vector + length * step
+            vector = state.vector + float(length) * step
             loss, gradient = self.evaluate(vector)
             new_slope = float(gradient @ step)
             if not (np.isfinite(loss) and np.isfinite(new_slope)):
@@ -353,7 +360,7 @@ class _Orthantwise:
     def evaluate(self, vector):
         """Return the whole objective, and the gradient of its smooth part."""
         loss, gradient = self._objective.loss_gradient(vector)
-        return loss + float(self._l1_weights @ np.abs(vector)), gradient
+        return loss + float(self._l1_weights @ namespace(vector).abs(vector)), gradient
 
     def direction(self, vector, gradient, history, curvature):
         """Return the pseudo-gradient, and the step to take.
@@ -363,17 +370,18 @@ class _Orthantwise:
         that are close to zero could turn descent into ascent (Bertsekas, "Projected Newton
         methods for optimization problems with simple constraints", 1982).
         """
-        at_zero = np.sign(gradient) * np.maximum(np.abs(gradient) - self._l1_weights, 0.0)
-        elsewhere = gradient + self._l1_weights * np.sign(vector)
-        steepest = np.where(vector != 0, elsewhere, at_zero)
-        self._orthant = np.where(vector != 0, np.sign(vector), -np.sign(steepest))
+        xp, zero = namespace(vector), zeros(vector.shape, vector)
+        at_zero = xp.sign(gradient) * xp.maximum(xp.abs(gradient) - self._l1_weights, zero)
+        elsewhere = gradient + self._l1_weights * xp.sign(vector)
+        steepest = xp.where(vector != 0, elsewhere, at_zero)
+        self._orthant = xp.where(vector != 0, xp.sign(vector), -xp.sign(steepest))
 
         movable = (vector != 0) | (steepest != 0)
         own_step = curvature.solve(steepest, movable)
-        bound = (vector != 0) & (own_step * self._orthant >= np.abs(vector))
-        step = -history.solve(np.where(bound, 0.0, steepest), curvature, movable & ~bound)
-        step[bound] = -vector[bound]
-        step[(vector == 0) & (step * self._orthant < 0)] = 0.0
+        bound = (vector != 0) & (own_step * self._orthant >= xp.abs(vector))
+        step = -history.solve(xp.where(bound, zero, steepest), curvature, movable & ~bound)
+        step = xp.where(bound, -vector, step)
+        step = xp.where((vector == 0) & (step * self._orthant < 0), zero, step)
         return steepest, step
 
     def search(self, state, steepest, step, slope):
@@ -381,8 +389,9 @@ class _Orthantwise:
         rounding = _slack(self._objective, state)
         length = 1.0
         for n_trials in range(1, _MAX_TRIALS + 1):
-            vector = state.vector + length * step
-            vector[vector * self._orthant < 0] = 0.0
+            vector = state.vector + float(length) * step
+            inside = vector * self._orthant >= 0
+            vector = namespace(vector).where(inside, vector, zeros(vector.shape, vector))
             loss, gradient = self.evaluate(vector)
             promised = float(steepest @ (vector - state.vector))
             decreased = loss <= state.loss + _DECREASE * promised

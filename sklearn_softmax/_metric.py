@@ -17,6 +17,8 @@ batch, in that metric: the smaller the batch, the larger the eigenvalue and the 
 With momentum it is also bounded by what the batches bear that momentum takes together.
 """
 
+import math
+
 import numpy as np
 
 from . import _backend
@@ -59,11 +61,12 @@ def choose_metric(objective, index):
     block = blocks.take(index[:FIRST_ROWS])
     rows = objective.rows.of_block(block)
     weighted = rows if block.weight is None else rows * block.weight[:, None]
-    total = len(rows) if block.weight is None else max(block.weight.sum(), np.finfo(float).tiny)
+    xp = _backend.namespace(rows)
+    total = max(float(xp.sum(block.row_weights)), np.finfo(float).tiny)
     hessian = curvature / total * (rows.T @ weighted)
     ridge = curvature * max(_RIDGE, n_columns / total)
-    hessian[np.diag_indices(n_columns)] += ridge + objective.l2_columns
-    metric = np.linalg.inv(hessian)
+    hessian += _backend.diagonal_matrix(ridge + objective.l2_columns)
+    metric = xp.linalg.inv(hessian)
     return 0.5 * (metric + metric.T)
 
 
@@ -101,12 +104,12 @@ def _gram_norm(objective, metric, index):
         rows, one = objective.rows.of_block(block), 0.0
     # (Of centred features the sum would be 0.)
     start = np.random.default_rng(0).standard_normal(rows.shape[1])
-    vector, norm = rows @ start + one, 0.0
+    vector, norm = rows @ _backend.as_like(start, weight) + one, 0.0
     for _ in range(_POWER_ITERATIONS):
         combined = rows.T @ (weight * vector)
-        total = one * np.sum(weight * vector)
+        total = one * (weight @ vector)
         vector = rows @ (combined if metric is None else metric @ combined) + one * total
-        norm = float(np.sqrt(weight @ vector**2))
+        norm = math.sqrt(float(weight @ vector**2))
         if norm == 0.0:
             break
         vector /= norm

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import blas, lapack
 
+from . import _backend
 from ._rows import scaled_rows
 from ._sums import with_reference
 from .functional import softmax
@@ -13,6 +14,7 @@ from .functional import softmax
 # Rows whose outer products are summed in one go, by the size of the products (bytes).
 _OUTER_BYTES = 2 << 20
 _OUTER_ROWS = 64
+_FOREIGN_OUTER_BYTES = 64 << 20
 # All rows of a table this small are kept as a scaled copy (bytes).
 _SMALL_TABLE = 1 << 20
 # Added to the rows' inner products, relative to their mean square: they may be dependent.
@@ -136,6 +138,7 @@ class DualCurvature:
         """Return whether there are few enough rows, and a penalty."""
         blocks = objective.blocks
         has_products = blocks.is_in_memory and not blocks.is_sparse
+        has_products = has_products and blocks.is_numpy
         return has_products and blocks.n_rows < blocks.n_features and objective.l2 > 0
 
     def _with_intercept(self, rows):
@@ -191,16 +194,16 @@ class _NewtonSystem:
         self._n_outputs = n_outputs
         self._n_free = n_free_outputs(n_outputs)
         self._l2_columns = l2_columns
-        self._size = self._n_free * len(l2_columns)
+        self._size = self._n_free * l2_columns.shape[0]
 
     def zeros(self):
         """Return a Hessian to be added to."""
-        return np.zeros((self._size, self._size), order="F")
+        return _backend.zeros((self._size, self._size), self._l2_columns, "F")
 
     def add(self, rows, proba, weight, hessian):
         """Add what rows contribute to the mean, given their probabilities."""
         free = slice(1, None) if self._n_outputs == 1 else slice(self._n_free)
-        add_softmax_hessian(rows, proba[free], weight, hessian)
+        add_softmax_hessian(rows, proba[free, :], weight, hessian)
 
     def sum_over_rows(self, rows, proba, weight, share):
         """Return the sum over rows, on the threads of ``share``."""
@@ -208,16 +211,19 @@ class _NewtonSystem:
         def run(start, stop):
             hessian = self.zeros()
             part = slice(start, stop)
-            self.add(rows[part], proba[:, part], weight[part], hessian)
+            self.add(rows[part, :], proba[:, part], weight[part], hessian)
             return hessian
 
-        hessian, *others = share(run, len(rows), len(rows) * self._size**2)
+        hessian, *others = share(run, rows.shape[0], rows.shape[0] * self._size**2)
         for other in others:
             hessian += other
         return hessian
 
     def factor(self, hessian):
         """Add the penalty to a Hessian (which is overwritten), and factor it."""
+        if not isinstance(hessian, np.ndarray):
+            self._factor: Any = _ForeignCholeskyFactor(hessian + self._penalty())
+            return
         n_free, n_columns = self._n_free, len(self._l2_columns)
         by_class = hessian.T.reshape(n_free, n_columns, n_free, n_columns)
         column = np.arange(n_columns)
@@ -228,13 +234,24 @@ class _NewtonSystem:
             by_class[:, column, :, column] -= (self._l2_columns / self._n_outputs)[:, None, None]
         self._factor = _CholeskyFactor(hessian)
 
+    def _penalty(self):
+        """Return the penalty's Hessian, for other libraries."""
+        n_free, l2 = self._n_free, self._l2_columns
+        across = np.eye(n_free)
+        if n_free < self._n_outputs:
+            across -= 1.0 / self._n_outputs
+        blocks = _backend.as_like(across, l2)[:, None, :, None]
+        blocks = blocks * _backend.diagonal_matrix(l2)[None, :, None, :]
+        return _backend.namespace(l2).reshape(blocks, (self._size, self._size))
+
     def solve(self, gradient):
         """Return the Newton step for a gradient, both (n_outputs, n_columns)."""
-        step = np.zeros_like(gradient)
-        solution = self._factor.solve(gradient[: self._n_free].ravel())
-        step[: self._n_free] = solution.reshape(self._n_free, -1)
+        xp = _backend.namespace(gradient)
+        step = xp.zeros_like(gradient)
+        free = xp.reshape(gradient[: self._n_free, :], (-1,))
+        step[: self._n_free, :] = xp.reshape(self._factor.solve(free), (self._n_free, -1))
         if self._n_free < self._n_outputs:
-            step -= step.mean(axis=0)
+            step -= xp.mean(step, axis=0)
         return step
 
 
@@ -258,6 +275,9 @@ def add_softmax_hessian(rows, proba, weight, hessian):
     n_outputs, n_rows = proba.shape
     n_columns = rows.shape[1]
     size = n_outputs * n_columns
+    if not isinstance(rows, np.ndarray):
+        _add_foreign_hessian(rows, proba, weight, hessian)
+        return
     if n_outputs == 1:
         scaled = rows * np.sqrt(proba[0] * (1.0 - proba[0]) * weight)[:, None]
         hessian += scaled.T @ scaled
@@ -275,6 +295,44 @@ def add_softmax_hessian(rows, proba, weight, hessian):
         blas.dsyrk(-1.0, outer.reshape(len(z), size).T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
         for k in range(n_outputs):
             by_class[k, :, k, :] += z.T @ ((p[k] * weight[part])[:, None] * z)
+
+
+def _add_foreign_hessian(rows, proba, weight, hessian):
+    """Do the same for arrays of other libraries: all of the Hessian, a part of the rows at once."""
+    xp = _backend.namespace(rows)
+    n_outputs, n_columns = proba.shape[0], rows.shape[1]
+    size = n_outputs * n_columns
+    by_class = xp.reshape(hessian, (n_outputs, n_columns, n_outputs, n_columns))
+    step = max(_OUTER_ROWS, _FOREIGN_OUTER_BYTES // (8 * size))
+    for start in range(0, rows.shape[0], step):
+        part = slice(start, min(start + step, rows.shape[0]))
+        z, p, w = rows[part, :], proba[:, part], weight[part]
+        outer = (p * xp.sqrt(w)).T[:, :, None] * z[:, None, :]
+        outer = xp.reshape(outer, (z.shape[0], size))
+        hessian -= outer.T @ outer
+        for k in range(n_outputs):
+            by_class[k, :, k, :] += z.T @ ((p[k, :] * w)[:, None] * z)
+
+
+class _ForeignCholeskyFactor:
+    """A positive semi-definite matrix of another library, factored as below."""
+
+    def __init__(self, matrix):
+        xp = _backend.namespace(matrix)
+        diagonal = xp.sum(matrix * _backend.diagonal_matrix(xp.ones_like(matrix[0, :])), axis=0)
+        smallest = float(np.finfo(float).eps) * xp.max(diagonal)
+        self._scale = 1.0 / xp.sqrt(_backend.at_least(diagonal, smallest))
+        scaled = matrix * self._scale * self._scale[:, None]
+        ridge = 1e-12
+        while True:
+            added = _backend.diagonal_matrix(xp.ones_like(diagonal) * ridge)
+            self._factor = _backend.cholesky(scaled + added)
+            if self._factor is not None:
+                return
+            ridge *= 100
+
+    def solve(self, vector):
+        return self._scale * _backend.solve_cholesky(self._factor, self._scale * vector)
 
 
 class _CholeskyFactor:

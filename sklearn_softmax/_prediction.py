@@ -3,7 +3,8 @@
 import numpy as np
 import scipy.sparse as sp
 
-from ._files import rows_of
+from . import _backend
+from ._places import rows_of
 from ._sums import linear_logits
 from ._targets import check_distribution
 from .functional import log_softmax, softmax
@@ -37,20 +38,22 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
     with rows_of(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
         coef = coef.toarray() if sp.issparse(coef) else coef
         coef = coef.astype(blocks.dtype, order="F" if blocks.is_sparse else "C", copy=False)
-        intercept = intercept.astype(blocks.dtype, copy=False)
+        coef, intercept = blocks.place(coef), blocks.place(intercept.astype(blocks.dtype))
 
-        sample = transform(np.zeros((n_classes, 1), dtype=blocks.dtype))
-        result = np.empty((blocks.n_rows, *sample.shape[:-1]), dtype=sample.dtype)
-        are_finite, share = [], blocks.sparse_share
+        sample = transform(blocks.place(np.zeros((n_classes, 1), dtype=blocks.dtype)))
+        shape = blocks.n_rows, *sample.shape[:-1]
+        result = _backend.empty(shape, blocks.sample, _backend.dtype_of(sample))
+        totals, share = [], blocks.sparse_share
 
         def fill(start, stop, block):
             with np.errstate(over="ignore", invalid="ignore"):  # in each thread
                 logits = linear_logits(block.X, coef, intercept, share)
-                are_finite.append(np.isfinite(logits.sum()))
-                result[start:stop] = transform(logits).T
+                totals.append(_backend.namespace(logits).sum(logits))
+                values = transform(logits)
+                result[start:stop, ...] = values.T if values.ndim == 2 else values
 
         blocks.for_each(fill)
-    return result, all(are_finite)
+    return result, bool(np.isfinite(_backend.numbers(totals)).all())
 
 
 def predict_rows(coef, intercept, transform, labels, X):
@@ -77,6 +80,8 @@ def is_hit(coef, intercept, labels, X, y):
 
 def most_probable(logits):
     """Return the position of the largest logit of each row."""
+    if not isinstance(logits, np.ndarray):
+        return _backend.namespace(logits).argmax(logits, axis=0)
     # NumPy finds the first True of a column in half the time that it takes to compare numbers.
     return (logits == logits.max(axis=0)).argmax(axis=0)
 
@@ -93,4 +98,12 @@ def log_probabilities(logits):
 
 def log_odds(logits):
     """Return the logits, or of two classes the second's alone."""
-    return logits[1] if logits.shape[0] == 2 else logits
+    return logits[1, :] if logits.shape[0] == 2 else logits
+
+
+def labels_at(labels, positions):
+    """Return the labels at some positions: where those are, if labels can be there."""
+    if isinstance(positions, np.ndarray) or labels.dtype.kind not in "biuf":
+        return labels[_backend.to_numpy(positions)]
+    labels = _backend.as_like(labels, positions)
+    return _backend.namespace(positions).take(labels, positions, axis=0)

@@ -68,7 +68,7 @@ class Scaling:
         _refuse_overflow(squares, blocks.dtype)
         counts[counts == 0] = 1.0
         scale = _or_typical(np.sqrt(squares / counts), 0.0)
-        return cls(np.zeros(blocks.n_features), scale)
+        return cls(blocks.place(np.zeros(blocks.n_features)), blocks.place(scale))
 
     def of_columns(self, columns):
         """Return the scaling of some features."""

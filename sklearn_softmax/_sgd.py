@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ._backend import all_finite, copy_of, numbers, zeros
 from ._progress import Progress
 from ._steps import DenseSteps, Momentum, SparseSteps
 
@@ -55,7 +56,7 @@ class Schedule:
             base /= (1 + n_steps / _SCALING_STEPS) ** _SCALING_POWER
         elif self.learning_rate == "cosine":
             base *= 0.5 * (1 + np.cos(np.pi * min(n_steps / self.n_steps, 1.0)))
-        return base
+        return float(base)
 
 
 @dataclass
@@ -91,7 +92,8 @@ class Epoch:
     @classmethod
     def start(cls, vector, rate, *, is_averaged):
         """Return the state before the first step."""
-        return cls(vector, np.zeros_like(vector), vector.copy() if is_averaged else None, rate)
+        average = copy_of(vector) if is_averaged else None
+        return cls(vector, zeros(vector.shape, vector), average, rate)
 
     @property
     def vector(self):
@@ -175,7 +177,7 @@ def _pass_over(objective, state, schedule, order):
     after, losses = objective.walk(order, step, (state, []))
     loss = float(np.mean(losses))
     has_exploded = schedule.may_retreat and loss > _EXPLOSION * max(losses[0], np.log(2))
-    if has_exploded or not np.isfinite(after.iterate).all():
+    if has_exploded or not all_finite(after.iterate):
         raise _DivergenceError(_divergence_message(state.rate, schedule))
     penalty = objective.penalty(objective.unpack(state.iterate))
     return replace(after, loss=loss + penalty, n_iter=state.n_iter + 1)
@@ -187,11 +189,12 @@ def _take_steps(schedule, objective, carry, order):
     ``carry`` is a state and the losses of the batches so far, and so is what is returned.
     """
     state, losses = carry
-    iterate = state.iterate.copy()
+    iterate = copy_of(state.iterate)
     # (Without momentum nothing is written there.)
-    velocity = state.velocity.copy() if schedule.momentum.decay else state.velocity
-    average = None if state.average is None else state.average.copy()
-    steps_class = SparseSteps if objective.blocks.is_sparse else DenseSteps
+    velocity = copy_of(state.velocity) if schedule.momentum.decay else state.velocity
+    average = None if state.average is None else copy_of(state.average)
+    is_lazy = objective.blocks.is_sparse and objective.blocks.is_numpy
+    steps_class = SparseSteps if is_lazy else DenseSteps
     steps: Any = steps_class(
         objective,
         objective.unpack(iterate),
@@ -200,15 +203,19 @@ def _take_steps(schedule, objective, carry, order):
         schedule.momentum,
         schedule.metric,
     )
-    n_steps, losses = state.n_steps, list(losses)
+    n_steps, losses, waiting = state.n_steps, list(losses), []
     with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite raises
         for batch, weight in objective.batches(schedule.batch_size, order):
             rate = schedule.rate(state.rate, n_steps)
             n_steps += 1
-            losses.append(steps.step(batch, weight, rate, n_steps))
-            if not np.isfinite(losses[-1]):
+            waiting.append(steps.step(batch, weight, rate, n_steps))
+            # (A loss on a device is not waited for.)
+            if objective.blocks.is_numpy and not np.isfinite(waiting[-1]):
                 raise _DivergenceError(_divergence_message(state.rate, schedule))
     steps.finish()
+    losses += numbers(waiting)
+    if not np.isfinite(losses).all():
+        raise _DivergenceError(_divergence_message(state.rate, schedule))
     moved = {"iterate": iterate, "velocity": velocity, "average": average}
     return replace(state, **moved, n_steps=n_steps), losses
 

@@ -61,9 +61,16 @@ def average_share(n_steps):
 
 def proximal_point(matrix, l1, l2):
     """Return what a penalty of ``l1`` times absolute values and ``l2`` half squares leaves."""
-    if np.any(l1):
-        matrix = np.sign(matrix) * np.maximum(np.abs(matrix) - l1, 0.0)
-    return matrix / (1.0 + l2) if np.any(l2) else matrix
+    if l1 is not None:
+        xp = _backend.namespace(matrix)
+        matrix = xp.sign(matrix) * _backend.at_least(xp.abs(matrix) - l1, 0.0)
+    return matrix if l2 is None else matrix / (1.0 + l2)
+
+
+def _positive(objective):
+    """Return the weights of the penalty's two parts by column; None for one that is not there."""
+    l1, l2 = objective.penalty_columns
+    return (l1 if objective.l1 else None), (l2 if objective.l2 else None)
 
 
 class DenseSteps:
@@ -89,7 +96,7 @@ class DenseSteps:
         self._average = average
         self._momentum = momentum
         self._metric = metric
-        self._l1, self._l2 = objective.penalty_columns
+        self._l1, self._l2 = _positive(objective)
 
     def step(self, batch, weight, rate, n_steps):
         """Take the step of a batch, the ``n_steps``-th; return the batch's mean loss."""
@@ -98,9 +105,12 @@ class DenseSteps:
         if self._metric is None:
             matrix -= rate * self._momentum.advance(self._velocity, gradient)
             reach = rate * self._momentum.reach
-            matrix[...] = proximal_point(matrix, reach * self._l1, reach * self._l2)
+            l1, l2 = (None if part is None else reach * part for part in (self._l1, self._l2))
+            if l1 is not None or l2 is not None:
+                matrix[...] = proximal_point(matrix, l1, l2)
         else:
-            gradient += self._l2 * matrix
+            if self._l2 is not None:
+                gradient += self._l2 * matrix
             direction = self._momentum.advance(self._velocity, gradient)
             matrix -= rate * (direction @ self._metric)
         if self._average is not None:
@@ -138,9 +148,8 @@ class SparseSteps:
         self._matrix, self._velocity = matrix.T, velocity.T
         self._average = None if average is None else average.T
         self._momentum = momentum
-        l1, l2 = objective.penalty_columns
-        n_columns = len(l2)
-        self._l1, self._l2 = (weights if weights.any() else None for weights in (l1, l2))
+        self._l1, self._l2 = _positive(objective)
+        n_columns = len(self._matrix)
         self._growth = np.ones(n_columns)  # A
         self._toll = np.zeros(n_columns)  # B
         self._growth_then, self._toll_then = self._growth.copy(), self._toll.copy()

@@ -142,6 +142,12 @@ class StoredSquares:
 
     def add(self, block, totals, share=None):
         """Add a block's."""
+        if _backend.is_foreign_sparse(block.X):
+            marks, weight = block.X.copy(), block.row_weights
+            marks.data = (marks.data != 0).astype(marks.dtype)
+            for total, values in zip(totals, (block.X.power(2), marks), strict=True):
+                total += _backend.to_numpy(values.T @ weight)
+            return
         with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
             for total, values in zip(totals, (block.X.data**2.0, block.X.data != 0), strict=True):
                 if block.weight is not None:

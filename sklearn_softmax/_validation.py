@@ -10,8 +10,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from . import _targets
-from ._backend import dtype_of, float_dtype, is_dask, is_sliceable
-from ._files import rows_of
+from ._backend import (
+    all_finite,
+    detached,
+    dtype_of,
+    float_dtype,
+    is_dask,
+    is_foreign,
+    is_sliceable,
+    kind_of,
+    to_numpy,
+)
+from ._places import rows_of
 
 # Rows of a file that are searched for NaN at once.
 _CHECKED_ROWS = 4096
@@ -41,6 +51,10 @@ def refused_if_not_finite(estimator, data):
 
 def check_finite(estimator, X):
     """Raise an error if X holds NaN or infinity."""
+    if is_foreign(X):
+        if not all_finite(X.data if hasattr(X, "indptr") else X):
+            raise ValueError("Input X contains NaN or infinity.")
+        return
     names = {"estimator_name": type(estimator).__name__, "input_name": "X"}
     if not is_sliceable(X):
         assert_all_finite(X, **names)
@@ -51,21 +65,25 @@ def check_finite(estimator, X):
 
 def check_features(estimator, X, *, reset):
     """Return X checked; what is in a file is not read."""
-    if not is_sliceable(X):
+    if is_foreign(X):
+        X = detached(X)
+    elif not is_sliceable(X):
         return validate_data(estimator, X, reset=reset, **FEATURE_CHECKS)
     if len(X.shape) != 2 or 0 in X.shape:
         raise ValueError(
             "X must have two dimensions, with at least one sample and one feature; its shape is "
             f"{tuple(X.shape)}."
         )
-    if X.dtype.kind not in "biuf":
+    if kind_of(X) not in "biuf":
         raise ValueError(f"X must hold numbers; its dtype is {X.dtype}.")
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     return X
 
 
 def in_memory(values):
-    """Return what is as long as there are rows as an array, if it is in a file."""
+    """Return what is as long as there are rows as an array, if it is in a file or on a device."""
+    if is_foreign(values):
+        return to_numpy(values)
     return np.asarray(values[:]) if is_sliceable(values) else values
 
 
@@ -141,7 +159,7 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
         return check_dask_data(estimator, X, y, sample_weight, known=known, reset=is_first)
     is_distribution = _targets.is_distribution(y)
     y, sample_weight = (in_memory(values) for values in (y, sample_weight))
-    if is_distribution or is_sliceable(X):
+    if is_distribution or is_sliceable(X) or is_foreign(X):
         X = check_features(estimator, X, reset=is_first)
     else:
         X, y = validate_data(estimator, X, y, reset=is_first, **FEATURE_CHECKS)

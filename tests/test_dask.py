@@ -119,6 +119,7 @@ def test_data_frames(table):
         clf.predict(X_parts.rename(columns={"x3": "z"}))
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # (of Dask and pandas)
 def test_parquet_files(table, tmp_path):
     """Read in as many partitions for one column as for many."""
     X, y, weight = table

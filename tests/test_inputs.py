@@ -92,7 +92,17 @@ def test_sparse_containers(tmp_path, name, dtype, solver):
     assert clf.coef_.dtype == (np.float32 if dtype == np.float32 else np.float64)
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.int64, np.float16])
+@pytest.mark.parametrize("options", SOLVERS, ids=["lbfgs", "sgd"])
+def test_float16_is_computed_in_float32(options):
+    X, y = load_digits(return_X_y=True)
+    clf = SoftmaxRegressionClassifier(**options).fit(X.astype(np.float16), y)
+    expected = SoftmaxRegressionClassifier(**options).fit(X.astype(np.float32), y)
+    assert clf.coef_.dtype == np.float32
+    assert_allclose(clf.coef_, expected.coef_, rtol=1e-6, atol=1e-6)
+    assert clf.predict_proba(X.astype(np.float16)).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.int64])
 @pytest.mark.parametrize("options", SOLVERS, ids=["lbfgs", "sgd"])
 def test_other_dtypes_are_computed_in_float64(dtype, options):
     X, y = load_digits(return_X_y=True)

@@ -35,6 +35,8 @@ LAYERS = [
     "_scaling",
     "_sums",
     "_dask",
+    "_places",
+    "_device",
     "_files",
     "_blocks",
     "functional",

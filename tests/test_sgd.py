@@ -95,7 +95,8 @@ def test_schedules(digits, options, rates):
 class Quadratic:
     """An objective of one parameter, for which each epoch is one exact gradient step."""
 
-    is_sparse = False
+    is_sparse, is_numpy = False, True
+    l1 = l2 = 0.0
     penalty_columns = np.zeros(1), np.zeros(1)
 
     def __init__(self, noise=0.0):

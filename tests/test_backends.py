@@ -1,0 +1,261 @@
+"""The whole behaviour on arrays of other libraries, beside the same on NumPy's.
+
+array-api-strict shows that the core uses the standard alone and that nothing changes device;
+PyTorch is a real second library; CuPy and PyTorch on a GPU run where there is one.
+"""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_iris, make_classification
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+from sklearn_softmax import SoftmaxRegressionClassifier, _backend, functional
+
+quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def strict(array):
+    xp = pytest.importorskip("array_api_strict")
+    return xp.asarray(array, device=xp.Device("device1"))
+
+
+def torch_cpu(array):
+    return pytest.importorskip("torch").asarray(array)
+
+
+def torch_cuda(array):
+    return pytest.importorskip("torch").asarray(array, device="cuda")
+
+
+def cupy(array):
+    return pytest.importorskip("cupy").asarray(array)
+
+
+BACKENDS = [
+    strict,
+    torch_cpu,
+    pytest.param(torch_cuda, marks=pytest.mark.gpu),
+    pytest.param(cupy, marks=pytest.mark.gpu),
+]
+every_backend = pytest.mark.parametrize("move", BACKENDS)
+
+
+@pytest.fixture(scope="module")
+def table():
+    X, y = make_classification(
+        1500, 12, n_informative=8, n_redundant=0, n_classes=3, random_state=0
+    )
+    weight = np.random.default_rng(0).random(len(y))
+    return X * np.logspace(-2, 2, 12) + 3.0, y, weight
+
+
+MODELS = {
+    "default": {},
+    "no intercept": {"fit_intercept": False, "label_smoothing": 0.1},
+    "l1": {"l1_ratio": 0.5, "max_iter": 20},
+    "no penalty": {"C": np.inf},
+    "balanced": {"class_weight": "balanced"},
+    "validation": {"early_stopping": True, "random_state": 0},
+    "sgd": {"solver": "sgd", "max_iter": 3, "random_state": 0},
+    "sgd, l1": {"solver": "sgd", "l1_ratio": 0.5, "max_iter": 3, "random_state": 0},
+    "sgd, rate": {"solver": "sgd", "learning_rate_init": 1e-4, "max_iter": 3, "random_state": 0},
+}
+
+
+def assert_same_model(clf, expected, **tolerance):
+    tolerance = {"rtol": 1e-6, "atol": 1e-8, **tolerance}
+    for name in ("coef_", "intercept_", "classes_"):
+        assert type(getattr(clf, name)) is np.ndarray
+    assert_array_equal(clf.classes_, expected.classes_)
+    assert_allclose(clf.coef_, expected.coef_, **tolerance)
+    assert_allclose(clf.intercept_, expected.intercept_, **tolerance)
+
+
+@quiet
+@every_backend
+@pytest.mark.parametrize("name", MODELS)
+def test_same_model_as_numpy(table, move, name):
+    X, y, weight = table
+    expected = SoftmaxRegressionClassifier(**MODELS[name]).fit(X, y, weight)
+    clf = SoftmaxRegressionClassifier(**MODELS[name]).fit(move(X), move(y), move(weight))
+    assert_same_model(clf, expected)
+    assert_allclose(clf.loss_curve_, expected.loss_curve_, rtol=1e-8)
+    assert clf.n_iter_ == expected.n_iter_
+
+
+@quiet
+@every_backend
+@pytest.mark.parametrize("n_features", [5, 60])
+def test_five_iterations_from_each_curvature(move, n_features):
+    """Exact; and Kronecker-factored, from a sample of rows or from fewer rows than features."""
+    rng = np.random.default_rng(0)
+    for n_rows in (4000, n_features - 3):
+        y = rng.integers(0, 12, n_rows)
+        X = rng.standard_normal((n_rows, n_features)) + rng.standard_normal((12, n_features))[y]
+        clf = SoftmaxRegressionClassifier(max_iter=5, tol=0.0)
+        if n_rows > n_features:
+            # (Kronecker factors are kept in float32.)
+            assert_same_model(clone(clf).fit(move(X), y), clf.fit(X, y), atol=1e-6)
+        elif n_features == 60:
+            clf.set_params(max_iter=100, tol=1e-8)
+            expected, clf = clone(clf).fit(X, y), clf.fit(move(X), y)
+            assert_allclose(clf.loss_curve_[-1], expected.loss_curve_[-1], rtol=1e-9)
+
+
+@every_backend
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int16", "uint8"])
+def test_dtypes(move, dtype):
+    if move is strict and dtype == "float16":
+        pytest.importorskip("torch")
+        move = torch_cpu  # (the standard has no float16)
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(dtype)
+    expected = SoftmaxRegressionClassifier().fit(X, y)
+    clf = SoftmaxRegressionClassifier().fit(move(X), y)
+    assert clf.coef_.dtype == expected.coef_.dtype
+    proba = clf.predict_proba(move(X))
+    assert _backend.dtype_of(proba) == expected.predict_proba(X).dtype
+    assert_allclose(_backend.to_numpy(proba), expected.predict_proba(X), atol=2e-3)
+
+
+@every_backend
+def test_predictions_follow_X(table, move):
+    X, y, _ = table
+    clf = SoftmaxRegressionClassifier().fit(X, y)
+    there = move(X)
+    for method in ("decision_function", "predict", "predict_proba", "predict_log_proba"):
+        result = getattr(clf, method)(there)
+        assert type(result) is type(there)
+        assert _backend.device_of(result) == _backend.device_of(there)
+        assert_allclose(_backend.to_numpy(result), getattr(clf, method)(X), atol=1e-9)
+    assert clf.score(there, move(y)) == clf.score(X, y)
+    is_two = y == 2
+    clf.fit(there, is_two)
+    assert clf.decision_function(there).shape == (len(y),)
+    assert_same_model(clf, SoftmaxRegressionClassifier().fit(X, is_two))
+
+
+@every_backend
+def test_mixed_input(table, move):
+    """X there; labels that are strings, weights and probabilities here."""
+    X, y, weight = table
+    names = np.array(["a", "b", "c"])[y]
+    expected = SoftmaxRegressionClassifier().fit(X, names, weight)
+    clf = SoftmaxRegressionClassifier().fit(move(X), names.tolist(), weight)
+    assert_same_model(clf, expected)
+    assert_array_equal(clf.predict(move(X)), expected.predict(X))
+    proba = np.random.default_rng(0).dirichlet(np.ones(3), len(y))
+    for weights in ({}, {"class_weight": {0: 1.0, 1: 2.0, 2: 0.5}}):
+        expected = SoftmaxRegressionClassifier(**weights).fit(X, proba)
+        for targets in (proba, move(proba)):
+            assert_same_model(
+                SoftmaxRegressionClassifier(**weights).fit(move(X), targets), expected
+            )
+
+
+@every_backend
+def test_streams(table, move):
+    X, y, weight = table
+    expected, clf = (SoftmaxRegressionClassifier(random_state=0) for _ in range(2))
+    for rows in (slice(0, 700), slice(700, 1500)):
+        expected.partial_fit(X[rows], y[rows], [0, 1, 2], weight[rows])
+        clf.partial_fit(move(X[rows]), move(y[rows]), [0, 1, 2], move(weight[rows]))
+    assert_same_model(clf, expected)
+
+
+@quiet
+@every_backend
+def test_warm_start_and_callbacks(table, move, capsys):
+    X, y, _ = table
+    clf = SoftmaxRegressionClassifier(warm_start=True, max_iter=2, tol=0.0, verbose=1)
+    clf.fit(move(X), y).fit(X, y).fit(move(X), y)
+    lines = capsys.readouterr().out.splitlines()
+    again = clone(clf).fit(X, y).fit(X, y).fit(X, y)
+    assert_same_model(clf, again)
+    assert len(lines) == len(capsys.readouterr().out.splitlines()) > 4
+
+
+@every_backend
+def test_a_model_is_of_numpy(table, move):
+    X, y, _ = table
+    for solver in ("lbfgs", "sgd"):
+        clf = SoftmaxRegressionClassifier(solver=solver, random_state=0).fit(move(X), y)
+        restored = pickle.loads(pickle.dumps(clf))
+        assert_array_equal(restored.predict_proba(X), clf.predict_proba(X))
+    restored.partial_fit(X, y)
+
+
+@every_backend
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_bad_input(table, move, solver):
+    X, y, _ = table
+    clf = SoftmaxRegressionClassifier(solver=solver).fit(move(X), y)
+    before = clf.coef_
+    bad = X.copy()
+    bad[7, 3] = np.nan
+    for call in (lambda: clf.fit(move(bad), y), lambda: clf.predict(move(bad))):
+        with pytest.raises(ValueError, match="X contains NaN"):
+            call()
+    for wrong, message in [
+        (X[:, 0], "two dimensions"),
+        (X[:0], "at least one sample"),
+        (X[:-1], "inconsistent numbers of samples"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            clf.fit(move(wrong), y)
+    with pytest.raises(ValueError, match="X has 11 features"):
+        clf.predict(move(X[:, 1:]))
+    assert clf.coef_ is before
+
+
+@pytest.mark.parametrize("move", [torch_cpu, *BACKENDS[2:]])
+def test_model_selection_without_configuration(move):
+    X, y = load_iris(return_X_y=True)
+    clf = SoftmaxRegressionClassifier()
+    expected = cross_val_score(clf, X, y)
+    assert_allclose(cross_val_score(clf, move(X), y), expected)
+    search = GridSearchCV(clf, {"C": [0.01, 1.0]}).fit(move(X), y)
+    assert search.best_params_ == GridSearchCV(clf, {"C": [0.01, 1.0]}).fit(X, y).best_params_
+
+
+def test_synchronisations_of_an_iteration(monkeypatch):
+    """Numbers that come back to the host, of which the documentation speaks."""
+    xp = pytest.importorskip("array_api_strict")
+    counted = []
+    original = type(xp.asarray(0.0)).__float__
+
+    def counting(array):
+        counted.append(1)
+        return original(array)
+
+    X, y = load_digits(return_X_y=True)
+    fetched = _backend.to_numpy
+
+    def fetching(array):
+        if not isinstance(array, np.ndarray | np.generic):
+            counted.append(1)
+        return fetched(array)
+
+    from sklearn_softmax import _lbfgs
+
+    monkeypatch.setattr(type(xp.asarray(0.0)), "__float__", counting)
+    monkeypatch.setattr(_lbfgs, "to_numpy", fetching)
+    n_counted = []
+    for max_iter in (4, 8):
+        counted.clear()
+        clf = SoftmaxRegressionClassifier(max_iter=max_iter, tol=0.0)
+        with pytest.warns(UserWarning, match="did not converge"):
+            clf.fit(strict(X), y)
+        n_counted.append(len(counted))
+    assert (n_counted[1] - n_counted[0]) / 4 <= 12
+
+
+def test_functions_on_a_device():
+    logits = strict(np.zeros((2, 4)))
+    loss = functional.cross_entropy(logits, strict(np.array([0, 3])))
+    assert _backend.device_of(loss) == _backend.device_of(logits)
+    assert_allclose(float(loss), np.log(4))
