@@ -10,8 +10,8 @@ import importlib.util
 import math
 import mmap
 import sys
+from contextlib import contextmanager
 
-import array_api_compat.numpy as numpy_namespace
 import numpy as np
 import scipy.sparse as sp
 from array_api_compat import (
@@ -77,7 +77,7 @@ def is_foreign_sparse(X):
 def namespace(array):
     """Return the namespace that computes with an array."""
     if isinstance(array, np.ndarray | np.generic) or sp.issparse(array):
-        return numpy_namespace
+        return np
     if is_foreign_sparse(array):
         import cupy
 
@@ -89,6 +89,73 @@ def empty_like_dense(X):
     """Return a dense array without entries where X is."""
     xp = namespace(X)
     return xp.empty((0,), dtype=xp.float64, device=device_of(X))
+
+
+def on_host(X):
+    """Return an array or a sparse matrix of any library as NumPy's or SciPy's."""
+    if is_foreign_sparse(X):
+        return X.get()
+    return to_numpy(X) if is_foreign(X) else X
+
+
+def on_gpu(X):
+    """Return X in the memory of a GPU: NumPy and SciPy by CuPy, anything else by its library."""
+    if is_torch_array(X):
+        return X.to("cuda")
+    if is_foreign(X):
+        return X
+    if is_sliceable(X) or is_dask(X):
+        raise ValueError(
+            f"device='cuda' needs X in memory; a {type(X).__name__} is computed where its parts "
+            "are."
+        )
+    cupy = _import_cupy()
+    if sp.issparse(X):
+        from cupyx.scipy.sparse import csr_matrix
+
+        return csr_matrix(sp.csr_matrix(X))
+    return cupy.asarray(X)
+
+
+def _import_cupy():
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError(
+            "device='cuda' needs CuPy for NumPy and SciPy X: pip install 'sklearn-softmax[gpu]', "
+            "or the package cupy-cuda12x or cupy-cuda13x that fits your driver. Or pass a PyTorch "
+            "tensor."
+        ) from error
+    try:
+        n_devices = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError:
+        n_devices = 0
+    if n_devices == 0:
+        raise RuntimeError("device='cuda' needs a CUDA device, and CuPy finds none.")
+    return cupy
+
+
+@contextmanager
+def memory_errors_told():
+    """Turn a GPU's lack of memory into a MemoryError, and give free memory back to it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        message = str(error)
+    else:
+        return
+    # (Outside of the handler, where the failed call's arrays are referred to no more.)
+    if "cupy" in sys.modules:
+        sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        sys.modules["torch"].cuda.empty_cache()
+    raise MemoryError(
+        f"The GPU ran out of memory: {message} Beside X a fit needs some copies of the "
+        "coefficients (about 25 in float64) and a few blocks of 32 MiB; pass X as float32, or "
+        "fewer features."
+    )
 
 
 def is_on_gpu(X):

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _prediction, _targets
-from ._backend import is_dask
+from ._backend import is_dask, is_foreign, memory_errors_told, to_numpy
 from ._fitting import fit_all, fit_chunk, initial_coefficients
 from ._training import Observer, Training
 from ._validation import (
@@ -81,8 +81,10 @@ class SoftmaxRegressionClassifier(
         Above 0, print a line for each iteration.
     n_jobs : int or None, default=None
         Number of threads. None takes as many as BLAS may use, -1 all cores.
-    device : {"cpu"} or None, default=None
-        Where to compute; None follows X.
+    device : {"cpu", "cuda"} or None, default=None
+        Where to compute. None follows X: arrays of CuPy or PyTorch stay where they are. "cuda"
+        moves NumPy and SciPy X to a GPU by CuPy, and PyTorch's by PyTorch; "cpu" moves any X to
+        NumPy. Fitted attributes are NumPy arrays always; predictions follow X.
     batch_size : int or "auto", default="auto"
         Rows of a minibatch. "auto" is 256, or fewer (32 at least) where that would make fewer
         than 32 batches an epoch; up to 64 rows are one batch.
@@ -178,7 +180,7 @@ class SoftmaxRegressionClassifier(
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "n_jobs": [None, Integral],
-        "device": [None, StrOptions({"cpu"})],
+        "device": [None, StrOptions({"cpu", "cuda"})],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", "cosine"})],
         "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -267,7 +269,7 @@ class SoftmaxRegressionClassifier(
         self : SoftmaxRegressionClassifier
             The fitted estimator. If fitting fails it is as it was before.
         """
-        with _all_or_nothing(self):
+        with _all_or_nothing(self), memory_errors_told():
             data = check_training_data(self, X, y, sample_weight)
             is_warm = self.warm_start and hasattr(self, "coef_")
             if is_warm:
@@ -317,7 +319,7 @@ class SoftmaxRegressionClassifier(
             The estimator. If it fails it is as it was before.
         """
         refuse_for_streams(self)
-        with _all_or_nothing(self):
+        with _all_or_nothing(self), memory_errors_told():
             is_first = not hasattr(self, "classes_")
             data = check_training_data(self, X, y, sample_weight, classes=classes, is_stream=True)
             start = initial_coefficients(self, data, warm=not is_first)
@@ -474,6 +476,7 @@ class SoftmaxRegressionClassifier(
             model = self.coef_, self.intercept_
             predict = functools.partial(_prediction.predict_rows, *model, transform, labels)
             return map_rows(predict, X)
+        was_host = not is_foreign(X)
         X = check_features(self, X, reset=False)
         result, is_finite = _prediction.predict_blocks(
             X,
@@ -485,6 +488,7 @@ class SoftmaxRegressionClassifier(
         )
         if not is_finite:  # (Finite X whose logits overflow is let through.)
             check_finite(self, X)
+        result = to_numpy(result) if was_host else result
         return result if labels is None else _prediction.labels_at(labels, result)
 
     def __sklearn_tags__(self):

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from . import _targets
-from ._backend import as_rows, is_dask, stored_entries
+from ._backend import as_rows, is_dask, on_gpu, stored_entries
 from ._dask import DaskData, compute, is_future, named
 
 _NO_ROWS = np.empty(0)
@@ -19,6 +19,8 @@ _NO_ROWS = np.empty(0)
 
 def check_dask_features(estimator, X, *, reset):
     """Return X with whole rows in each partition, its features checked against the estimator."""
+    if estimator.device == "cuda":
+        on_gpu(X)  # which refuses it
     if X.ndim != 2:
         raise ValueError(f"X must have two dimensions; it has {X.ndim}.")
     names = getattr(X, "_meta", None) if hasattr(X, "columns") else np.empty((1, X.shape[1]))

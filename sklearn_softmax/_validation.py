@@ -19,6 +19,8 @@ from ._backend import (
     is_foreign,
     is_sliceable,
     kind_of,
+    on_gpu,
+    on_host,
     to_numpy,
 )
 from ._places import rows_of
@@ -64,11 +66,14 @@ def check_finite(estimator, X):
 
 
 def check_features(estimator, X, *, reset):
-    """Return X checked; what is in a file is not read."""
+    """Return X checked, where ``device`` wants it; what is in a file is not read."""
+    if estimator.device == "cpu":
+        X = on_host(X)
     if is_foreign(X):
         X = detached(X)
     elif not is_sliceable(X):
-        return validate_data(estimator, X, reset=reset, **FEATURE_CHECKS)
+        X = validate_data(estimator, X, reset=reset, **FEATURE_CHECKS)
+        return on_gpu(X) if estimator.device == "cuda" else X
     if len(X.shape) != 2 or 0 in X.shape:
         raise ValueError(
             "X must have two dimensions, with at least one sample and one feature; its shape is "
@@ -77,7 +82,7 @@ def check_features(estimator, X, *, reset):
     if kind_of(X) not in "biuf":
         raise ValueError(f"X must hold numbers; its dtype is {X.dtype}.")
     validate_data(estimator, X, reset=reset, skip_check_array=True)
-    return X
+    return on_gpu(X) if estimator.device == "cuda" else X
 
 
 def in_memory(values):
@@ -159,10 +164,12 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
         return check_dask_data(estimator, X, y, sample_weight, known=known, reset=is_first)
     is_distribution = _targets.is_distribution(y)
     y, sample_weight = (in_memory(values) for values in (y, sample_weight))
+    X = on_host(X) if estimator.device == "cpu" else X
     if is_distribution or is_sliceable(X) or is_foreign(X):
         X = check_features(estimator, X, reset=is_first)
     else:
         X, y = validate_data(estimator, X, y, reset=is_first, **FEATURE_CHECKS)
+        X = on_gpu(X) if estimator.device == "cuda" else X
     if not is_distribution:
         y = column_or_1d(y, warn=True)
         check_consistent_length(X, y)

@@ -4,16 +4,20 @@ array-api-strict shows that the core uses the standard alone and that nothing ch
 PyTorch is a real second library; CuPy and PyTorch on a GPU run where there is one.
 """
 
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _backend, functional
+from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _objective, functional
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -28,11 +32,17 @@ def torch_cpu(array):
 
 
 def torch_cuda(array):
-    return pytest.importorskip("torch").asarray(array, device="cuda")
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.asarray(array, device="cuda")
 
 
 def cupy(array):
-    return pytest.importorskip("cupy").asarray(array)
+    library = pytest.importorskip("cupy")
+    if not library.is_available():
+        pytest.skip("no CUDA device")
+    return library.asarray(array)
 
 
 BACKENDS = [
@@ -252,6 +262,106 @@ def test_synchronisations_of_an_iteration(monkeypatch):
             clf.fit(strict(X), y)
         n_counted.append(len(counted))
     assert (n_counted[1] - n_counted[0]) / 4 <= 12
+
+
+@every_backend
+def test_device_cpu_takes_anything(table, move):
+    X, y, weight = table
+    expected = SoftmaxRegressionClassifier().fit(X, y, weight)
+    clf = SoftmaxRegressionClassifier(device="cpu").fit(move(X), move(y), move(weight))
+    assert_array_equal(clf.coef_, expected.coef_)
+    assert_array_equal(clf.predict_proba(move(X)), expected.predict_proba(X))
+
+
+def has_cuda():
+    try:
+        import cupy
+    except ImportError:
+        return False
+    return cupy.is_available()
+
+
+@pytest.mark.skipif(has_cuda(), reason="there is a GPU")
+def test_without_a_gpu_the_error_says_what_to_install(table):
+    X, y, _ = table
+    clf = SoftmaxRegressionClassifier().fit(X, y)
+    before = clf.coef_
+    clf.set_params(device="cuda")
+    with pytest.raises((ImportError, RuntimeError), match=r"device='cuda' needs (CuPy|a CUDA)"):
+        clf.fit(X, y)
+    assert clf.coef_ is before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("sparse", [False, True])
+def test_device_cuda_moves_X(table, sparse):
+    X, y, weight = table
+    cupy(X)
+    X = sp.csr_array(X * (X > 3)) if sparse else X
+    expected = SoftmaxRegressionClassifier().fit(X, y, weight)
+    clf = SoftmaxRegressionClassifier(device="cuda").fit(X, y, weight)
+    assert_same_model(clf, expected)
+    assert isinstance(clf.predict_proba(X), np.ndarray)
+    assert_allclose(clf.predict_proba(X), expected.predict_proba(X), atol=1e-7)
+
+
+@pytest.mark.gpu
+@quiet
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+def test_cupy_csr(table, solver):
+    X, y, weight = table
+    cupy(X)
+    from cupyx.scipy.sparse import csr_matrix
+
+    host = sp.csr_matrix(X * (X > 3))
+    clf = SoftmaxRegressionClassifier(solver=solver, random_state=0, max_iter=5)
+    expected = clone(clf).fit(host, y, weight)
+    clf.fit(csr_matrix(host), y, weight)
+    assert_same_model(clf, expected)
+    proba = clf.predict_proba(csr_matrix(host)).get()
+    assert_allclose(proba, expected.predict_proba(host), atol=1e-7)
+
+
+def test_lack_of_gpu_memory_is_told(table, monkeypatch):
+    class OutOfMemoryError(RuntimeError):
+        """As PyTorch and CuPy name theirs."""
+
+    def fail(objective, vector):
+        raise OutOfMemoryError("Tried to allocate 2.00 GiB.")
+
+    X, y, _ = table
+    clf = SoftmaxRegressionClassifier().fit(X, y)
+    before = clf.coef_
+    monkeypatch.setattr(_objective.SoftmaxObjective, "loss_gradient", fail)
+    with pytest.raises(MemoryError, match=r"GPU ran out of memory: Tried to allocate 2.00 GiB"):
+        clf.fit(X, y)
+    assert clf.coef_ is before
+
+
+PIPELINE = """
+import numpy as np, torch
+from sklearn.datasets import load_wine
+from sklearn_softmax import SoftmaxRegressionClassifier
+X, y = load_wine(return_X_y=True)
+pipeline = make_pipeline(StandardScaler(), SoftmaxRegressionClassifier())
+expected = pipeline.fit(X, y).predict_proba(X)
+with config_context(array_api_dispatch=True):
+    there = torch.asarray(X, device=DEVICE)
+    proba = pipeline.fit(there, torch.asarray(y, device=DEVICE)).predict_proba(there)
+    assert type(proba) is type(there)
+    score = pipeline.score(there, torch.asarray(y, device=DEVICE))
+assert np.abs(proba.cpu().numpy() - expected).max() < 1e-9
+assert score == 1.0
+"""
+
+
+@pytest.mark.parametrize("name", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_pipeline_under_array_api_dispatch(name):
+    """In a process of its own: SciPy reads its switch when it is imported."""
+    (torch_cpu if name == "cpu" else torch_cuda)(np.zeros(1))
+    code = PIPELINE.replace("DEVICE", repr(name))
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
+    subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, check=True)
 
 
 def test_functions_on_a_device():

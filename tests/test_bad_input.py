@@ -82,7 +82,7 @@ PARAMETERS = {
     "validation_fraction": ([0.0, 1.0], r"'validation_fraction' parameter"),
     "n_iter_no_change": ([0], r"'n_iter_no_change' parameter"),
     "class_weight": (["even"], r"'class_weight' parameter"),
-    "device": (["cuda"], r"'device' parameter"),
+    "device": (["gpu"], r"'device' parameter"),
     "n_jobs": ([1.5], r"'n_jobs' parameter"),
 }
 
