@@ -1,31 +1,22 @@
-"""The one module that knows array libraries.
+"""What array libraries do faster, or apart from each other.
 
-Everything above it asks for a namespace ``xp`` of the array API standard and computes with
-that. Where NumPy or SciPy sparse has something much better than the standard (in-place
-ufuncs, label indexing, sparse products), the faster door is here, behind the same function.
+The core computes with the array API standard (:mod:`sklearn_softmax._arrays`). Where NumPy, SciPy
+sparse or CuPy has something much better than that (in-place ufuncs, label indexing, sparse
+products, files), the faster door is here, behind the same function.
 """
 
 import functools
 import importlib.util
-import math
 import mmap
-import sys
-from contextlib import contextmanager
 
 import numpy as np
 import scipy.sparse as sp
 from array_api_compat import (
     array_namespace,
-    device,
-    is_array_api_obj,
-    is_array_api_strict_namespace,
-    is_cupy_array,
-    is_dask_array,
-    is_jax_array,
     is_numpy_namespace,
-    is_torch_array,
-    to_device,
 )
+
+from ._arrays import as_like, cast, is_foreign, is_foreign_sparse, is_sliceable, namespace
 
 # Entries of a sparse block by which its features are shared out among threads.
 _SPLIT_SAMPLE = 4096
@@ -41,10 +32,7 @@ __all__ = [
     "compiled_loops",
     "divide_columns",
     "exp_inplace",
-    "float_dtype",
-    "is_dask",
     "is_in_file",
-    "is_sliceable",
     "matmul_transposed",
     "read_ahead",
     "rows_per_chunk",
@@ -55,271 +43,6 @@ __all__ = [
     "take_rows",
     "used_columns",
 ]
-
-
-# Arrays of any library ------------------------------------------------------------------
-
-
-def is_foreign(X):
-    """Return whether X is an array of another library than NumPy: CuPy, PyTorch, ..."""
-    if isinstance(X, np.ndarray | np.generic) or sp.issparse(X):
-        return False
-    if is_foreign_sparse(X):
-        return True
-    return is_array_api_obj(X) and not is_dask_array(X) and not is_jax_array(X)
-
-
-def is_foreign_sparse(X):
-    """Return whether X is a sparse matrix of CuPy's."""
-    return type(X).__module__.startswith("cupyx.scipy.sparse")
-
-
-def namespace(array):
-    """Return the namespace that computes with an array."""
-    if isinstance(array, np.ndarray | np.generic) or sp.issparse(array):
-        return np
-    if is_foreign_sparse(array):
-        import cupy
-
-        return array_namespace(cupy.empty(0))
-    return array_namespace(array)
-
-
-def empty_like_dense(X):
-    """Return a dense array without entries where X is."""
-    xp = namespace(X)
-    return xp.empty((0,), dtype=xp.float64, device=device_of(X))
-
-
-def on_host(X):
-    """Return an array or a sparse matrix of any library as NumPy's or SciPy's."""
-    if is_foreign_sparse(X):
-        return X.get()
-    return to_numpy(X) if is_foreign(X) else X
-
-
-def on_gpu(X):
-    """Return X in the memory of a GPU: NumPy and SciPy by CuPy, anything else by its library."""
-    if is_torch_array(X):
-        return X.to("cuda")
-    if is_foreign(X):
-        return X
-    if is_sliceable(X) or is_dask(X):
-        raise ValueError(
-            f"device='cuda' needs X in memory; a {type(X).__name__} is computed where its parts "
-            "are."
-        )
-    cupy = _import_cupy()
-    if sp.issparse(X):
-        from cupyx.scipy.sparse import csr_matrix
-
-        return csr_matrix(sp.csr_matrix(X))
-    return cupy.asarray(X)
-
-
-def _import_cupy():
-    try:
-        import cupy
-    except ImportError as error:
-        raise ImportError(
-            "device='cuda' needs CuPy for NumPy and SciPy X: pip install 'sklearn-softmax[gpu]', "
-            "or the package cupy-cuda12x or cupy-cuda13x that fits your driver. Or pass a PyTorch "
-            "tensor."
-        ) from error
-    try:
-        n_devices = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError:
-        n_devices = 0
-    if n_devices == 0:
-        raise RuntimeError("device='cuda' needs a CUDA device, and CuPy finds none.")
-    return cupy
-
-
-@contextmanager
-def memory_errors_told():
-    """Turn a GPU's lack of memory into a MemoryError, and give free memory back to it."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if type(error).__name__ != "OutOfMemoryError":
-            raise
-        message = str(error)
-    else:
-        return
-    # (Outside of the handler, where the failed call's arrays are referred to no more.)
-    if "cupy" in sys.modules:
-        sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
-    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
-        sys.modules["torch"].cuda.empty_cache()
-    raise MemoryError(
-        f"The GPU ran out of memory: {message} Beside X a fit needs some copies of the "
-        "coefficients (about 25 in float64) and a few blocks of 32 MiB; pass X as float32, or "
-        "fewer features."
-    )
-
-
-def is_on_gpu(X):
-    """Return whether a foreign array is in the memory of a GPU."""
-    return "cpu" not in str(device_of(X)).lower()
-
-
-def dtype_of(X):
-    """Return the dtype of any array as NumPy's; bfloat16, which that has not, as float16."""
-    name = str(X.dtype).rsplit(".", 1)[-1]
-    return np.dtype("float16" if name == "bfloat16" else name)
-
-
-def kind_of(X):
-    """Return the kind of the dtype of any array, as NumPy abbreviates it."""
-    try:
-        return dtype_of(X).kind
-    except TypeError:
-        return "O"
-
-
-def detached(X):
-    """Return a tensor without a record of gradients; anything else as it is."""
-    return X.detach() if is_torch_array(X) else X
-
-
-def float_dtype(dtype):
-    """Return the dtype that X is computed in: float32 for itself and float16, else float64."""
-    return np.dtype(np.float32 if dtype in (np.float32, np.float16) else np.float64)
-
-
-def device_of(array):
-    """Return the device of an array of another library."""
-    return array.data.device if is_foreign_sparse(array) else device(array)
-
-
-def as_like(values, like):
-    """Return a NumPy array in the library and on the device of ``like``."""
-    if values is None or isinstance(like, np.ndarray) or sp.issparse(like):
-        return values
-    # (A negative stride or a read-only array is not for everyone.)
-    values = np.array(values, order="C")
-    return namespace(like).asarray(values, device=device_of(like))
-
-
-def to_numpy(array):
-    """Return any dense array as NumPy's."""
-    if isinstance(array, np.ndarray | np.generic):
-        return np.asarray(array)
-    if is_torch_array(array):
-        return array.detach().cpu().numpy()
-    if is_cupy_array(array):
-        return array.get()
-    xp = array_namespace(array)
-    host = xp.Device("CPU_DEVICE") if is_array_api_strict_namespace(xp) else "cpu"
-    return np.asarray(to_device(array, host))
-
-
-def zeros(shape, like, order="C"):
-    """Return zeros in float64, in the library and on the device of ``like``."""
-    if isinstance(like, np.ndarray):
-        return np.zeros(shape, order=order)
-    xp = namespace(like)
-    return xp.zeros(shape, dtype=xp.float64, device=device_of(like))
-
-
-def empty(shape, like, dtype):
-    """Return an array to be filled, in NumPy's ``dtype``, where ``like`` is."""
-    if isinstance(like, np.ndarray):
-        return np.empty(shape, dtype)
-    xp = namespace(like)
-    return xp.empty(shape, dtype=getattr(xp, np.dtype(dtype).name), device=device_of(like))
-
-
-def at_least(array, bound):
-    """Return the larger of each entry and a bound."""
-    if isinstance(array, np.ndarray):
-        return np.maximum(array, bound)
-    xp = namespace(array)
-    bound = float(bound) if isinstance(bound, np.generic) else bound
-    return xp.maximum(array, xp.ones_like(array) * bound)
-
-
-def copy_of(array):
-    """Return a copy."""
-    return (
-        array.copy()
-        if isinstance(array, np.ndarray)
-        else namespace(array).asarray(array, copy=True)
-    )
-
-
-def numbers(scalars):
-    """Return arrays of shape () as floats, all at once where that costs a synchronisation."""
-    if not scalars or isinstance(scalars[0], float | np.ndarray | np.generic):
-        return [float(scalar) for scalar in scalars]
-    return to_numpy(namespace(scalars[0]).stack(scalars)).tolist()
-
-
-def diagonal_matrix(values):
-    """Return the square matrix with a diagonal."""
-    xp = namespace(values)
-    return xp.eye(values.shape[0], dtype=values.dtype, device=device_of(values)) * values
-
-
-def all_finite(array):
-    """Return whether no entry of a dense array is NaN or infinite."""
-    xp = namespace(array)
-    return bool(xp.all(xp.isfinite(array)))
-
-
-def cholesky(matrix):
-    """Return the lower Cholesky factor of a foreign matrix; None if it is not definite."""
-    xp = namespace(matrix)
-    try:
-        factor = xp.linalg.cholesky(matrix)
-    except Exception as error:
-        if "Linalg" not in type(error).__name__ and "LinAlg" not in type(error).__name__:
-            raise
-        return None
-    return factor if all_finite(factor) else None  # CuPy's is NaN where PyTorch's raises
-
-
-def solve_cholesky(factor, vector):
-    """Return the solution of L L' x = vector, for a foreign L."""
-    xp = namespace(factor)
-    if is_torch_array(factor):
-        import torch
-
-        return torch.cholesky_solve(vector[:, None], factor)[:, 0]
-    if is_cupy_array(factor):
-        from cupyx.scipy.linalg import solve_triangular
-
-        half = solve_triangular(factor, vector, lower=True)
-        return solve_triangular(factor, half, lower=True, trans=1)
-    half = xp.linalg.solve(factor, vector[:, None])
-    return xp.linalg.solve(factor.T, half)[:, 0]
-
-
-def cast(array, dtype, order="K"):
-    """Return a dense array in NumPy's ``dtype``; no copy where it already is."""
-    if isinstance(array, np.ndarray):
-        return array.astype(dtype, order=order, copy=False)
-    xp = namespace(array)
-    return xp.astype(array, getattr(xp, np.dtype(dtype).name), copy=False)
-
-
-def flatten(matrix, order):
-    """Return a matrix as a vector, a view where it can be."""
-    if isinstance(matrix, np.ndarray):
-        return matrix.ravel(order=order)
-    return namespace(matrix).reshape(matrix, (-1,))
-
-
-def as_matrix(vector, shape, order):
-    """Return a view of a vector as a matrix."""
-    if isinstance(vector, np.ndarray):
-        return vector.reshape(shape, order=order)
-    return namespace(vector).reshape(vector, shape)
-
-
-def size(array):
-    """Return the number of entries."""
-    return math.prod(array.shape)
 
 
 def exp_inplace(array, xp):
@@ -413,16 +136,6 @@ def take_rows(X, index):
     block = sp.csr_matrix((stop - start, X.shape[1]), dtype=X.dtype)
     block.data, block.indices, block.indptr = X.data[low:high], X.indices[low:high], indptr
     return block
-
-
-def is_sliceable(X):
-    """Return whether X is no array, but gives arrays when rows are sliced: h5py, zarr."""
-    is_array = isinstance(X, np.ndarray | np.generic) or sp.issparse(X) or is_array_api_obj(X)
-    if is_array or is_foreign_sparse(X) or is_dask(X):
-        return False
-    has = functools.partial(hasattr, X)
-    is_table = has("iloc") or has("columns")
-    return has("shape") and has("dtype") and has("__getitem__") and not is_table
 
 
 def is_in_file(X):
@@ -520,11 +233,6 @@ def as_float(block, dtype):
     if is_foreign(block) and not is_foreign_sparse(block):
         return cast(block, dtype)
     return block if block.dtype == dtype else block.astype(dtype)
-
-
-def is_dask(values):
-    """Return whether something is a Dask collection."""
-    return "dask" in sys.modules and sys.modules["dask"].is_dask_collection(values)
 
 
 def as_rows(part):

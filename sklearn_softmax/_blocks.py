@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from . import _backend
+from . import _arrays, _backend
 
 # A block of X and its logits should share a core's cache (bytes).
 _CACHE_BYTES = 1 << 20
@@ -52,7 +52,7 @@ class Block(NamedTuple):
     def row_weights(self):
         """The weights, also where all are 1."""
         if self.weight is None:
-            return _backend.as_like(np.ones(self.X.shape[0]), self.X)
+            return _arrays.as_like(np.ones(self.X.shape[0]), self.X)
         return self.weight
 
 
@@ -90,8 +90,8 @@ class RowBlocks:
         self.set_weight(weight)
         self.class_weight = class_weight
         self.n_classes = n_classes
-        self.stored_dtype = _backend.dtype_of(X)
-        self.dtype = _backend.float_dtype(self.stored_dtype)
+        self.stored_dtype = _arrays.dtype_of(X)
+        self.dtype = _arrays.float_dtype(self.stored_dtype)
         self.is_sparse = hasattr(X, "indptr")
         self._is_mapped = isinstance(X, np.ndarray) and _backend.is_in_file(X)
         self._n_jobs = n_jobs
@@ -265,9 +265,9 @@ class RowBlocks:
             if self.class_weight is not None:
                 y = y * self.class_weight
                 # A row whose classes all have weight 0 has weight 0 itself.
-                total = _backend.namespace(y).sum(y, axis=1, keepdims=True)
-                y /= _backend.at_least(total, np.finfo(np.float32).tiny)
-            y = _backend.cast(y.T, self.dtype, "C")
+                total = _arrays.namespace(y).sum(y, axis=1, keepdims=True)
+                y /= _arrays.at_least(total, np.finfo(np.float32).tiny)
+            y = _arrays.cast(y.T, self.dtype, "C")
         return Block(_backend.as_float(X, self.dtype), y, weight)
 
     def _take_stored(self, index):
@@ -402,7 +402,7 @@ class RowSampler:
         importance *= 0.5 / max(mean, np.finfo(float).tiny)
         importance += 0.5
         if blocks.weight is not None:
-            importance *= _backend.to_numpy(blocks.weight)
+            importance *= _arrays.to_numpy(blocks.weight)
         self._blocks = weakref.proxy(blocks)
         self._cumulative = np.cumsum(importance)
 
@@ -418,7 +418,7 @@ class RowSampler:
         index = np.searchsorted(cumulative, positions, side="right")
         chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
         block = self._blocks.take(index)
-        return block, block.row_weights / _backend.as_like(chance, block.X)
+        return block, block.row_weights / _arrays.as_like(chance, block.X)
 
 
 def add_totals(parts):

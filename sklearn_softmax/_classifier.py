@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _prediction, _targets
-from ._backend import is_dask, is_foreign, memory_errors_told, to_numpy
+from ._arrays import is_dask, is_foreign, memory_errors_told, to_numpy
 from ._fitting import fit_all, fit_chunk, initial_coefficients
 from ._training import Observer, Training
 from ._validation import (

@@ -19,7 +19,7 @@ from dask import threaded
 from dask.base import get_scheduler
 from dask.delayed import delayed
 
-from . import _backend
+from . import _arrays, _backend
 from ._blocks import Block, RowBlocks, RowSampler, one_blas_thread
 
 # Totals that one task adds up.
@@ -72,7 +72,7 @@ class DaskData:
     @property
     def dtype(self):
         """The dtype that X is computed in."""
-        return _backend.float_dtype(self.stored_dtype)
+        return _arrays.float_dtype(self.stored_dtype)
 
     @property
     def strata(self):

@@ -11,7 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from . import _targets
-from ._backend import as_rows, is_dask, on_gpu, stored_entries
+from ._arrays import is_dask, on_gpu
+from ._backend import as_rows, stored_entries
 from ._dask import DaskData, compute, is_future, named
 
 _NO_ROWS = np.empty(0)

@@ -6,7 +6,7 @@ to the host are numbers.
 
 import numpy as np
 
-from . import _backend
+from . import _arrays
 from ._blocks import RowBlocks
 
 # A block of X and its logits should share the second-level cache of a GPU (bytes).
@@ -25,7 +25,7 @@ class DeviceRows(RowBlocks):
 
     def __init__(self, X, y=None, weight=None, **options):
         # (Dense and empty: what is made "like" it is on the device.)
-        self.sample = _backend.empty_like_dense(X)
+        self.sample = _arrays.empty_like_dense(X)
         super().__init__(X, self.place(y), weight, **options)
         self.class_weight = self.place(self.class_weight)
 
@@ -43,7 +43,7 @@ class DeviceRows(RowBlocks):
 
     def place(self, values):
         """Return a NumPy array on the device."""
-        return _backend.as_like(values, self.sample)
+        return _arrays.as_like(values, self.sample)
 
     def order(self, rng=None):
         """Return the positions of the rows of positive weight; as :meth:`RowBlocks.order`."""
@@ -58,7 +58,7 @@ class DeviceRows(RowBlocks):
         return DeviceRows(self.X[:stop, :], None, weight, n_classes=self.n_classes)
 
     def _choose_block_rows(self):
-        if not _backend.is_on_gpu(self.X):
+        if not _arrays.is_on_gpu(self.X):
             return super()._choose_block_rows()
         if self.is_sparse:
             return max(1, _SPARSE_LOGITS_BYTES // (8 * self.n_classes))

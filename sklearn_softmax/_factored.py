@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._backend import as_like, at_least, cast, diagonal_matrix, empty, namespace, to_numpy, zeros
+from ._arrays import as_like, at_least, cast, diagonal_matrix, empty, namespace, to_numpy, zeros
 
 _EPSILON = float(np.finfo(float).eps)
 # Rows of a sample for each column.

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from . import _sgd, _targets
-from ._backend import to_numpy
+from ._arrays import to_numpy
 from ._curvature import Curvature
 from ._lbfgs import lbfgs
 from ._metric import FIRST_ROWS, choose_metric, stable_rate

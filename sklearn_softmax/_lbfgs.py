@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import lapack
 
-from ._backend import all_finite, as_like, cast, empty, namespace, to_numpy, zeros
+from ._arrays import all_finite, as_like, cast, empty, namespace, to_numpy, zeros
 
 # Parameters of which sums and differences are taken at once. (Memory is what these wait for;
 # threads do not make it faster.)

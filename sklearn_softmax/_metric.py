@@ -21,7 +21,7 @@ import math
 
 import numpy as np
 
-from . import _backend
+from . import _arrays, _backend
 
 # More columns than this are not worth a metric.
 _METRIC_COLUMNS = 257
@@ -61,11 +61,11 @@ def choose_metric(objective, index):
     block = blocks.take(index[:FIRST_ROWS])
     rows = objective.rows.of_block(block)
     weighted = rows if block.weight is None else rows * block.weight[:, None]
-    xp = _backend.namespace(rows)
+    xp = _arrays.namespace(rows)
     total = max(float(xp.sum(block.row_weights)), np.finfo(float).tiny)
     hessian = curvature / total * (rows.T @ weighted)
     ridge = curvature * max(_RIDGE, n_columns / total)
-    hessian += _backend.diagonal_matrix(ridge + objective.l2_columns)
+    hessian += _arrays.diagonal_matrix(ridge + objective.l2_columns)
     metric = xp.linalg.inv(hessian)
     return 0.5 * (metric + metric.T)
 
@@ -104,7 +104,7 @@ def _gram_norm(objective, metric, index):
         rows, one = objective.rows.of_block(block), 0.0
     # (Of centred features the sum would be 0.)
     start = np.random.default_rng(0).standard_normal(rows.shape[1])
-    vector, norm = rows @ _backend.as_like(start, weight) + one, 0.0
+    vector, norm = rows @ _arrays.as_like(start, weight) + one, 0.0
     for _ in range(_POWER_ITERATIONS):
         combined = rows.T @ (weight * vector)
         total = one * (weight @ vector)

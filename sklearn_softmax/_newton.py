@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from . import _backend
+from . import _arrays
 from ._rows import scaled_rows
 from ._sums import with_reference
 from .functional import softmax
@@ -198,7 +198,7 @@ class _NewtonSystem:
 
     def zeros(self):
         """Return a Hessian to be added to."""
-        return _backend.zeros((self._size, self._size), self._l2_columns, "F")
+        return _arrays.zeros((self._size, self._size), self._l2_columns, "F")
 
     def add(self, rows, proba, weight, hessian):
         """Add what rows contribute to the mean, given their probabilities."""
@@ -240,13 +240,13 @@ class _NewtonSystem:
         across = np.eye(n_free)
         if n_free < self._n_outputs:
             across -= 1.0 / self._n_outputs
-        blocks = _backend.as_like(across, l2)[:, None, :, None]
-        blocks = blocks * _backend.diagonal_matrix(l2)[None, :, None, :]
-        return _backend.namespace(l2).reshape(blocks, (self._size, self._size))
+        blocks = _arrays.as_like(across, l2)[:, None, :, None]
+        blocks = blocks * _arrays.diagonal_matrix(l2)[None, :, None, :]
+        return _arrays.namespace(l2).reshape(blocks, (self._size, self._size))
 
     def solve(self, gradient):
         """Return the Newton step for a gradient, both (n_outputs, n_columns)."""
-        xp = _backend.namespace(gradient)
+        xp = _arrays.namespace(gradient)
         step = xp.zeros_like(gradient)
         free = xp.reshape(gradient[: self._n_free, :], (-1,))
         step[: self._n_free, :] = xp.reshape(self._factor.solve(free), (self._n_free, -1))
@@ -299,7 +299,7 @@ def add_softmax_hessian(rows, proba, weight, hessian):
 
 def _add_foreign_hessian(rows, proba, weight, hessian):
     """Do the same for arrays of other libraries: all of the Hessian, a part of the rows at once."""
-    xp = _backend.namespace(rows)
+    xp = _arrays.namespace(rows)
     n_outputs, n_columns = proba.shape[0], rows.shape[1]
     size = n_outputs * n_columns
     by_class = xp.reshape(hessian, (n_outputs, n_columns, n_outputs, n_columns))
@@ -318,21 +318,21 @@ class _ForeignCholeskyFactor:
     """A positive semi-definite matrix of another library, factored as below."""
 
     def __init__(self, matrix):
-        xp = _backend.namespace(matrix)
-        diagonal = xp.sum(matrix * _backend.diagonal_matrix(xp.ones_like(matrix[0, :])), axis=0)
+        xp = _arrays.namespace(matrix)
+        diagonal = xp.sum(matrix * _arrays.diagonal_matrix(xp.ones_like(matrix[0, :])), axis=0)
         smallest = float(np.finfo(float).eps) * xp.max(diagonal)
-        self._scale = 1.0 / xp.sqrt(_backend.at_least(diagonal, smallest))
+        self._scale = 1.0 / xp.sqrt(_arrays.at_least(diagonal, smallest))
         scaled = matrix * self._scale * self._scale[:, None]
         ridge = 1e-12
         while True:
-            added = _backend.diagonal_matrix(xp.ones_like(diagonal) * ridge)
-            self._factor = _backend.cholesky(scaled + added)
+            added = _arrays.diagonal_matrix(xp.ones_like(diagonal) * ridge)
+            self._factor = _arrays.cholesky(scaled + added)
             if self._factor is not None:
                 return
             ridge *= 100
 
     def solve(self, vector):
-        return self._scale * _backend.solve_cholesky(self._factor, self._scale * vector)
+        return self._scale * _arrays.solve_cholesky(self._factor, self._scale * vector)
 
 
 class _CholeskyFactor:

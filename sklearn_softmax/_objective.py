@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from . import _backend
+from . import _arrays, _backend
 from ._rows import ScaledRows
 from ._scaling import Scaling
 from ._sums import HessianDiagonal, Loss, LossGradient, linear_logits, loss_residual
@@ -119,17 +119,17 @@ class SoftmaxObjective:
 
     def pack(self, matrix):
         """Return the flat vector of an (n_outputs, n_columns) matrix."""
-        return _backend.flatten(matrix, self.order)
+        return _arrays.flatten(matrix, self.order)
 
     def unpack(self, vector):
         """Return a flat vector as an (n_outputs, n_columns) view; the intercept is last."""
-        return _backend.as_matrix(vector, (self.n_outputs, self.n_columns), self.order)
+        return _arrays.as_matrix(vector, (self.n_outputs, self.n_columns), self.order)
 
     def parameters(self, coef, intercept):
         """Return the flat vector for raw coefficients and intercepts."""
         coef, intercept = (self.blocks.place(values) for values in (coef, intercept))
         coef, intercept = self.scaling.from_raw(coef, intercept)
-        matrix = _backend.zeros((self.n_outputs, self.n_columns), coef, self.order)
+        matrix = _arrays.zeros((self.n_outputs, self.n_columns), coef, self.order)
         matrix[:, : self.n_features] = coef
         if self.fit_intercept:
             matrix[:, -1] = intercept
@@ -145,7 +145,7 @@ class SoftmaxObjective:
         Adding a constant to all of them changes nothing; this is the choice that
         LogisticRegression makes too.
         """
-        coef, intercept = (_backend.to_numpy(part) for part in self.coefficients(vector))
+        coef, intercept = (_arrays.to_numpy(part) for part in self.coefficients(vector))
         if self.n_outputs > 1:
             intercept = intercept - intercept.mean()
         return coef, intercept
@@ -153,12 +153,12 @@ class SoftmaxObjective:
     def _split(self, matrix):
         if self.fit_intercept:
             return matrix[:, :-1], matrix[:, -1]
-        return matrix, _backend.zeros((matrix.shape[0],), matrix)
+        return matrix, _arrays.zeros((matrix.shape[0],), matrix)
 
     @functools.cached_property
     def penalty_columns(self):
         """Weights of absolute values and of half squares of each column's parameters."""
-        l1, l2 = (_backend.zeros((self.n_columns,), self.blocks.sample) for _ in range(2))
+        l1, l2 = (_arrays.zeros((self.n_columns,), self.blocks.sample) for _ in range(2))
         l1[: self.n_features] = self.l1 / self.scaling.scale
         l2[: self.n_features] = self.l2 / self.scaling.scale**2
         return l1, l2
@@ -168,7 +168,7 @@ class SoftmaxObjective:
         """Weights of the absolute values, as a flat vector."""
         shape = (self.n_outputs, self.n_columns)
         l1 = self.penalty_columns[0]
-        return self.pack(_backend.namespace(l1).broadcast_to(l1, shape))
+        return self.pack(_arrays.namespace(l1).broadcast_to(l1, shape))
 
     @property
     def l2_columns(self):
@@ -250,7 +250,7 @@ class SoftmaxObjective:
     def cast(self, coef, intercept) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients in the dtype and memory order of the blocks' products."""
         dtype = self.blocks.dtype
-        return _backend.cast(coef, dtype, self.order), _backend.cast(intercept, dtype)
+        return _arrays.cast(coef, dtype, self.order), _arrays.cast(intercept, dtype)
 
     def _scale_gradient(self, gradient, scaling):
         """Turn the derivative by (W, b), in place, into that by scaled parameters."""
@@ -325,7 +325,7 @@ class SoftmaxObjective:
     def penalty(self, matrix):
         """Return the penalty of an (n_outputs, n_columns) matrix of parameters."""
         l1, l2 = self.penalty_columns
-        xp = _backend.namespace(matrix)
+        xp = _arrays.namespace(matrix)
         penalty = 0.5 * float(xp.sum((matrix * matrix) @ l2))
         return penalty + float(xp.sum(xp.abs(matrix) @ l1)) if self.l1 else penalty
 
@@ -367,7 +367,7 @@ def n_outputs(n_classes):
 
 def _sum_of_squares(matrix):
     if not isinstance(matrix, np.ndarray):
-        return _backend.namespace(matrix).sum(matrix * matrix)
+        return _arrays.namespace(matrix).sum(matrix * matrix)
     # As it lies in memory: np.vdot would copy a matrix in Fortran order first.
     flat = matrix.ravel(order="K")
     return float(np.vdot(flat, flat))

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from . import _backend
+from . import _arrays
 from ._places import rows_of
 from ._sums import linear_logits
 from ._targets import check_distribution
@@ -42,18 +42,18 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
 
         sample = transform(blocks.place(np.zeros((n_classes, 1), dtype=blocks.dtype)))
         shape = blocks.n_rows, *sample.shape[:-1]
-        result = _backend.empty(shape, blocks.sample, _backend.dtype_of(sample))
+        result = _arrays.empty(shape, blocks.sample, _arrays.dtype_of(sample))
         totals, share = [], blocks.sparse_share
 
         def fill(start, stop, block):
             with np.errstate(over="ignore", invalid="ignore"):  # in each thread
                 logits = linear_logits(block.X, coef, intercept, share)
-                totals.append(_backend.namespace(logits).sum(logits))
+                totals.append(_arrays.namespace(logits).sum(logits))
                 values = transform(logits)
                 result[start:stop, ...] = values.T if values.ndim == 2 else values
 
         blocks.for_each(fill)
-    return result, bool(np.isfinite(_backend.numbers(totals)).all())
+    return result, bool(np.isfinite(_arrays.numbers(totals)).all())
 
 
 def predict_rows(coef, intercept, transform, labels, X):
@@ -81,7 +81,7 @@ def is_hit(coef, intercept, labels, X, y):
 def most_probable(logits):
     """Return the position of the largest logit of each row."""
     if not isinstance(logits, np.ndarray):
-        return _backend.namespace(logits).argmax(logits, axis=0)
+        return _arrays.namespace(logits).argmax(logits, axis=0)
     # NumPy finds the first True of a column in half the time that it takes to compare numbers.
     return (logits == logits.max(axis=0)).argmax(axis=0)
 
@@ -104,6 +104,6 @@ def log_odds(logits):
 def labels_at(labels, positions):
     """Return the labels at some positions: where those are, if labels can be there."""
     if isinstance(positions, np.ndarray) or labels.dtype.kind not in "biuf":
-        return labels[_backend.to_numpy(positions)]
-    labels = _backend.as_like(labels, positions)
-    return _backend.namespace(positions).take(labels, positions, axis=0)
+        return labels[_arrays.to_numpy(positions)]
+    labels = _arrays.as_like(labels, positions)
+    return _arrays.namespace(positions).take(labels, positions, axis=0)

@@ -8,7 +8,7 @@ import weakref
 
 import numpy as np
 
-from . import _backend
+from . import _arrays, _backend
 from ._sums import SquaredNorm, linear_logits, with_reference
 from .functional import softmax
 
@@ -68,7 +68,7 @@ class ScaledRows:
         else:
             positions = np.sort(rng.random(n_rows)) * self._sampler.total
             block, weight = self._sampler.draw(positions)
-        return self.of_block(block), weight / _backend.namespace(weight).sum(weight)
+        return self.of_block(block), weight / _arrays.namespace(weight).sum(weight)
 
     def of_block(self, block):
         """Return a block of rows as a dense matrix of scaled features, and ones."""
@@ -136,7 +136,7 @@ class ScaledRows:
 
     def sample_proba(self, vector, rows):
         """Return the probabilities (n_classes, n_rows) of rows drawn by :meth:`sample`."""
-        matrix, rows = self._objective.unpack(vector), _backend.cast(rows, np.float64)
+        matrix, rows = self._objective.unpack(vector), _arrays.cast(rows, np.float64)
         return softmax(with_reference(matrix @ rows.T), axis=0)
 
 
@@ -144,7 +144,7 @@ def scaled_rows(X, scaling, fit_intercept):
     """Return rows as a dense matrix of scaled features, with ones if there is an intercept."""
     X = _backend.as_dense(X)
     n_rows, n_features = X.shape
-    rows = _backend.empty((n_rows, n_features + fit_intercept), X, np.float64)
+    rows = _arrays.empty((n_rows, n_features + fit_intercept), X, np.float64)
     if isinstance(X, np.ndarray):
         np.subtract(X, scaling.center, out=rows[:, :n_features])
     else:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import _backend
+from . import _arrays
 from ._sums import Moments, StoredSquares
 
 
@@ -45,18 +45,18 @@ class Scaling:
         if center:
             first = blocks.take(slice(0, min(blocks.block_rows, blocks.n_rows))).X
             with np.errstate(over="ignore", invalid="ignore"):
-                mean = _backend.namespace(first).mean(first, axis=0)
-            origin = _backend.cast(mean, blocks.dtype)
+                mean = _arrays.namespace(first).mean(first, axis=0)
+            origin = _arrays.cast(mean, blocks.dtype)
         totals = blocks.accumulate(Moments(origin))
         first_moment, second_moment = (
-            _backend.to_numpy(total) / blocks.total_weight for total in totals
+            _arrays.to_numpy(total) / blocks.total_weight for total in totals
         )
         _refuse_overflow(second_moment, blocks.dtype)
         if not center:
             scale = _or_typical(np.sqrt(second_moment), 0.0)
             return cls(blocks.place(np.zeros(blocks.n_features)), blocks.place(scale))
         scale = np.sqrt(np.maximum(second_moment - first_moment**2, 0.0))
-        mean = _backend.to_numpy(origin) + first_moment
+        mean = _arrays.to_numpy(origin) + first_moment
         # A constant column may show a standard deviation of rounding errors.
         scale = _or_typical(scale, 10 * np.finfo(blocks.dtype).eps * np.abs(mean))
         return cls(blocks.place(mean), blocks.place(scale))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._backend import all_finite, copy_of, numbers, zeros
+from ._arrays import all_finite, copy_of, numbers, zeros
 from ._progress import Progress
 from ._steps import DenseSteps, Momentum, SparseSteps
 

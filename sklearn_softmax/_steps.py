@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _backend
+from . import _arrays, _backend
 
 _AVERAGE_POWER = 8
 
@@ -62,8 +62,8 @@ def average_share(n_steps):
 def proximal_point(matrix, l1, l2):
     """Return what a penalty of ``l1`` times absolute values and ``l2`` half squares leaves."""
     if l1 is not None:
-        xp = _backend.namespace(matrix)
-        matrix = xp.sign(matrix) * _backend.at_least(xp.abs(matrix) - l1, 0.0)
+        xp = _arrays.namespace(matrix)
+        matrix = xp.sign(matrix) * _arrays.at_least(xp.abs(matrix) - l1, 0.0)
     return matrix if l2 is None else matrix / (1.0 + l2)
 
 

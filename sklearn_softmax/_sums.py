@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _backend
+from . import _arrays, _backend
 from .functional import cross_entropy, cross_entropy_loss_gradient, softmax
 
 # Centred rows that are in cache while their moments are taken (bytes).
@@ -48,7 +48,7 @@ class _LinearSum:
         """Return totals to be added to: a number, and a matrix in the shape of (W, b)."""
         n_outputs, n_features = self.coef.shape
         shape = n_outputs, n_features + self.fit_intercept
-        return _backend.zeros((), self.coef), _backend.zeros(shape, self.coef, self.order)
+        return _arrays.zeros((), self.coef), _arrays.zeros(shape, self.coef, self.order)
 
 
 class LossGradient(_LinearSum):
@@ -72,7 +72,7 @@ class LossGradient(_LinearSum):
             residual = residual[-self.coef.shape[0] :, :]
             _backend.add_matmul(coef_gradient, residual, block.X, share)
             if self.fit_intercept:
-                intercept_gradient += _backend.namespace(residual).sum(residual, axis=1)
+                intercept_gradient += _arrays.namespace(residual).sum(residual, axis=1)
 
 
 class Loss(_LinearSum):
@@ -80,7 +80,7 @@ class Loss(_LinearSum):
 
     def zeros(self):
         """Return a total to be added to."""
-        return (_backend.zeros((), self.coef),)
+        return (_arrays.zeros((), self.coef),)
 
     def add(self, block, totals, share=None):
         """Add a block's."""
@@ -98,10 +98,10 @@ class HessianDiagonal(_LinearSum):
         proba = softmax(linear_logits(block.X, self.coef, self.intercept, share), axis=0)
         variance = (proba * (1 - proba))[-self.coef.shape[0] :, :]
         if block.weight is not None:
-            variance *= _backend.cast(block.weight, _backend.dtype_of(variance))
+            variance *= _arrays.cast(block.weight, _arrays.dtype_of(variance))
         _backend.add_matmul(of_coef, variance, _backend.square(block.X), share)
         if self.fit_intercept:
-            of_intercept += _backend.namespace(variance).sum(variance, axis=1)
+            of_intercept += _arrays.namespace(variance).sum(variance, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +114,13 @@ class Moments:
 
     def zeros(self):
         """Return totals to be added to."""
-        return _backend.zeros(self.origin.shape, self.origin), _backend.zeros(
+        return _arrays.zeros(self.origin.shape, self.origin), _arrays.zeros(
             self.origin.shape, self.origin
         )
 
     def add(self, block, totals, share=None):
         """Add a block's."""
-        weight = _backend.cast(block.row_weights, _backend.dtype_of(block.X))
+        weight = _arrays.cast(block.row_weights, _arrays.dtype_of(block.X))
         with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
             for part, rows in _centred(block.X, self.origin):
                 totals[0][...] += weight[part] @ rows
@@ -142,11 +142,11 @@ class StoredSquares:
 
     def add(self, block, totals, share=None):
         """Add a block's."""
-        if _backend.is_foreign_sparse(block.X):
+        if _arrays.is_foreign_sparse(block.X):
             marks, weight = block.X.copy(), block.row_weights
             marks.data = (marks.data != 0).astype(marks.dtype)
             for total, values in zip(totals, (block.X.power(2), marks), strict=True):
-                total += _backend.to_numpy(values.T @ weight)
+                total += _arrays.to_numpy(values.T @ weight)
             return
         with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
             for total, values in zip(totals, (block.X.data**2.0, block.X.data != 0), strict=True):
@@ -165,23 +165,23 @@ class SquaredNorm:
 
     def of(self, block):
         """Return those of a block's rows, (n_rows,): a NumPy array, in float64."""
-        X, dtype = block.X, _backend.dtype_of(block.X)
+        X, dtype = block.X, _arrays.dtype_of(block.X)
         norms = np.empty(X.shape[0])
         if self.is_trivial:
-            ones = _backend.as_like(np.ones((1, X.shape[1]), dtype=dtype), X)
+            ones = _arrays.as_like(np.ones((1, X.shape[1]), dtype=dtype), X)
             squares = _backend.matmul_transposed(ones, _backend.square(X))
-            norms[:] = _backend.to_numpy(squares[0, :])
+            norms[:] = _arrays.to_numpy(squares[0, :])
             return norms
-        by_square = _backend.cast(1.0 / self.scale**2, dtype)
-        for part, rows in _centred(X, _backend.cast(self.center, dtype)):
+        by_square = _arrays.cast(1.0 / self.scale**2, dtype)
+        for part, rows in _centred(X, _arrays.cast(self.center, dtype)):
             rows *= rows
-            norms[part] = _backend.to_numpy(rows @ by_square)
+            norms[part] = _arrays.to_numpy(rows @ by_square)
         return norms
 
 
 def _centred(X, center):
     """Yield slices of dense rows, with those rows less their center in scratch space."""
-    if _backend.is_foreign(X):
+    if _arrays.is_foreign(X):
         yield slice(0, X.shape[0]), X - center
         return
     step = 1 + _CENTRED_BYTES // (X.itemsize * len(center))
@@ -206,7 +206,7 @@ def with_reference(logits):
     """Give a single output the first class's logit, which is 0."""
     if logits.shape[0] > 1:
         return logits
-    xp = _backend.namespace(logits)
+    xp = _arrays.namespace(logits)
     return xp.concat([xp.zeros_like(logits), logits], axis=0)
 
 

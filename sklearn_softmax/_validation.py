@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from . import _targets
-from ._backend import (
+from ._arrays import (
     all_finite,
     detached,
     dtype_of,

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _objective, functional
+from sklearn_softmax import SoftmaxRegressionClassifier, _arrays, _objective, functional
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -128,8 +128,8 @@ def test_dtypes(move, dtype):
     clf = SoftmaxRegressionClassifier().fit(move(X), y)
     assert clf.coef_.dtype == expected.coef_.dtype
     proba = clf.predict_proba(move(X))
-    assert _backend.dtype_of(proba) == expected.predict_proba(X).dtype
-    assert_allclose(_backend.to_numpy(proba), expected.predict_proba(X), atol=2e-3)
+    assert _arrays.dtype_of(proba) == expected.predict_proba(X).dtype
+    assert_allclose(_arrays.to_numpy(proba), expected.predict_proba(X), atol=2e-3)
 
 
 @every_backend
@@ -140,8 +140,8 @@ def test_predictions_follow_X(table, move):
     for method in ("decision_function", "predict", "predict_proba", "predict_log_proba"):
         result = getattr(clf, method)(there)
         assert type(result) is type(there)
-        assert _backend.device_of(result) == _backend.device_of(there)
-        assert_allclose(_backend.to_numpy(result), getattr(clf, method)(X), atol=1e-9)
+        assert _arrays.device_of(result) == _arrays.device_of(there)
+        assert_allclose(_arrays.to_numpy(result), getattr(clf, method)(X), atol=1e-9)
     assert clf.score(there, move(y)) == clf.score(X, y)
     is_two = y == 2
     clf.fit(there, is_two)
@@ -243,7 +243,7 @@ def test_synchronisations_of_an_iteration(monkeypatch):
         return original(array)
 
     X, y = load_digits(return_X_y=True)
-    fetched = _backend.to_numpy
+    fetched = _arrays.to_numpy
 
     def fetching(array):
         if not isinstance(array, np.ndarray | np.generic):
@@ -340,7 +340,10 @@ def test_lack_of_gpu_memory_is_told(table, monkeypatch):
 
 PIPELINE = """
 import numpy as np, torch
+from sklearn import config_context
 from sklearn.datasets import load_wine
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn_softmax import SoftmaxRegressionClassifier
 X, y = load_wine(return_X_y=True)
 pipeline = make_pipeline(StandardScaler(), SoftmaxRegressionClassifier())
@@ -367,5 +370,5 @@ def test_pipeline_under_array_api_dispatch(name):
 def test_functions_on_a_device():
     logits = strict(np.zeros((2, 4)))
     loss = functional.cross_entropy(logits, strict(np.array([0, 3])))
-    assert _backend.device_of(loss) == _backend.device_of(logits)
+    assert _arrays.device_of(loss) == _arrays.device_of(logits)
     assert_allclose(float(loss), np.log(4))

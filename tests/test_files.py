@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _blocks, _files
+from sklearn_softmax import SoftmaxRegressionClassifier, _arrays, _blocks, _files
 from sklearn_softmax._files import FileRows
 
 
@@ -189,9 +189,9 @@ def test_what_is_no_table_is_refused(table):
 
 def test_only_what_is_no_array_is_sliced(table):
     X, _ = table
-    assert _backend.is_sliceable(Sliced(X))
+    assert _arrays.is_sliceable(Sliced(X))
     for other in (X, X[0, 0], X.tolist(), None):
-        assert not _backend.is_sliceable(other)
+        assert not _arrays.is_sliceable(other)
 
 
 @pytest.mark.parametrize("n_rows", [100, 5000])

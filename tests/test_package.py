@@ -41,6 +41,7 @@ LAYERS = [
     "_blocks",
     "functional",
     "_backend",
+    "_arrays",
     "_compiled",
     "_targets",
 ]
@@ -68,7 +69,12 @@ def test_every_module_has_a_layer():
 
 @pytest.mark.parametrize("solver", ["_lbfgs", "_sgd", "_steps"])
 def test_solvers_know_nothing_of_the_model(solver):
-    assert imported_modules(PACKAGE / f"{solver}.py") <= {"_progress", "_steps", "_backend"}
+    assert imported_modules(PACKAGE / f"{solver}.py") <= {
+        "_progress",
+        "_steps",
+        "_backend",
+        "_arrays",
+    }
 
 
 def test_only_some_modules_know_scikit_learn():
