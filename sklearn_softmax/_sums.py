@@ -66,8 +66,14 @@ class LossGradient(_LinearSum):
             loss += loop(*block, self.label_smoothing, self.coef, self.intercept, *derivatives)
             return
         with np.errstate(over="ignore", invalid="ignore"):  # the solvers judge what comes
-            logits = linear_logits(block.X, self.coef, self.intercept, share)
-            block_loss, residual = loss_residual(logits, block, self.label_smoothing)
+            fused = _backend.fused_softmax(block.X, block.y)
+            if fused is not None and self.coef.shape[0] > 1:
+                logits = _backend.matmul_transposed(self.coef, block.X)
+                rest = self.intercept, block.y, block.weight, self.label_smoothing
+                block_loss, residual = fused(logits, *rest)
+            else:
+                logits = linear_logits(block.X, self.coef, self.intercept, share)
+                block_loss, residual = loss_residual(logits, block, self.label_smoothing)
             loss += block_loss
             residual = residual[-self.coef.shape[0] :, :]
             _backend.add_matmul(coef_gradient, residual, block.X, share)
