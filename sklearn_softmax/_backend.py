@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from array_api_compat import (
     array_namespace,
+    is_cupy_array,
     is_numpy_namespace,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "compiled_loops",
     "divide_columns",
     "exp_inplace",
+    "fused_softmax",
     "is_in_file",
     "matmul_transposed",
     "read_ahead",
@@ -48,6 +50,17 @@ __all__ = [
 def exp_inplace(array, xp):
     """Return exp(array), written over ``array`` where the library can."""
     return np.exp(array, out=array) if is_numpy_namespace(xp) else xp.exp(array)
+
+
+def fused_softmax(X, y):
+    """Return the kernel that does all of a block's softmax, for labels and CuPy; else None."""
+    if not is_foreign(X) or y.ndim == 2:
+        return None
+    if not is_foreign_sparse(X) and not is_cupy_array(X):
+        return None
+    from . import _cuda
+
+    return _cuda.loss_residual
 
 
 class _NoCompiledLoops:

@@ -114,7 +114,7 @@ def loss_residual(logits, intercept, y, weight, label_smoothing):
 
     Parameters
     ----------
-    logits : cupy.ndarray of shape (n_classes, n_rows), C-ordered
+    logits : cupy.ndarray of shape (n_classes, n_rows)
     intercept : cupy.ndarray of shape (n_classes,) or None
         Added to the logits; in their dtype.
     y : cupy.ndarray of int64, of shape (n_rows,)
@@ -129,6 +129,7 @@ def loss_residual(logits, intercept, y, weight, label_smoothing):
     """
     import cupy
 
+    logits = cupy.ascontiguousarray(logits)
     n_classes, n_rows = logits.shape
     n_blocks = -(-n_rows // _ROWS)
     losses = cupy.empty(n_blocks, dtype=cupy.float64)

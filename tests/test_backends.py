@@ -367,6 +367,33 @@ def test_pipeline_under_array_api_dispatch(name):
     subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, check=True)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_classes", [2, 3, 8, 23])
+def test_fused_kernel(dtype, n_classes):
+    """The same as the formulas, for numbers of rows and classes that no block of threads fits."""
+    from sklearn_softmax import _cuda
+
+    rng = np.random.default_rng(0)
+    for n_rows in (1, 32, 77):
+        logits = (5 * rng.standard_normal((n_classes, n_rows))).astype(dtype)
+        intercept = rng.standard_normal(n_classes).astype(dtype)
+        y, weight = rng.integers(0, n_classes, n_rows), rng.random(n_rows)
+        for sample_weight, added, smoothing in ((None, None, 0.0), (weight, intercept, 0.1)):
+            expected = functional.cross_entropy_loss_gradient(
+                logits if added is None else logits + added[:, None],
+                y,
+                sample_weight=sample_weight,
+                label_smoothing=smoothing,
+                axis=0,
+                reduction="sum",
+            )
+            moved = (None if part is None else cupy(part) for part in (added, y, sample_weight))
+            loss, residual = _cuda.loss_residual(cupy(logits), *moved, smoothing)
+            assert_allclose(float(loss), expected[0], rtol=1e-6)
+            assert_allclose(residual.get(), expected[1], atol=1e-6)
+
+
 def test_functions_on_a_device():
     logits = strict(np.zeros((2, 4)))
     loss = functional.cross_entropy(logits, strict(np.array([0, 3])))

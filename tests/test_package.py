@@ -43,6 +43,7 @@ LAYERS = [
     "_backend",
     "_arrays",
     "_compiled",
+    "_cuda",
     "_targets",
 ]
 
