@@ -6,6 +6,7 @@ rows are a :class:`RowBlocks`, and the totals come back added up by a tree. Dask
 where, and computes again what a lost worker took with it.
 """
 
+import copy
 import functools
 import time
 import uuid
@@ -21,6 +22,7 @@ from dask.delayed import delayed
 
 from . import _arrays, _backend
 from ._blocks import Block, RowBlocks, RowSampler, one_blas_thread
+from ._places import rows_of
 
 # Totals that one task adds up.
 _TREE_WIDTH = 8
@@ -351,7 +353,7 @@ def _rows(X, y, weight, *, n_features, dtype, **options):
         raise ValueError(f"X has {X.shape[1]} features, but others have {n_features}.")
     if y is not None and len(y) != X.shape[0]:
         raise ValueError(f"X has {X.shape[0]} rows, but y has {len(y)}.")
-    rows = RowBlocks(X, y, weight, **options)
+    rows = rows_of(X, y, weight, **options)
     rows.dtype = dtype
     return rows
 
@@ -370,15 +372,35 @@ def _add_here(number, options, X, y, weight, row_sum):
 def _accumulate(rows, row_sum):
     if row_sum.is_compiled and _backend.compiled_loops().add_dense is None:
         row_sum = replace(row_sum, is_compiled=False)  # the client has Numba, a worker has not
-    return rows.accumulate(row_sum)
+    if rows.is_numpy:
+        return rows.accumulate(row_sum)
+    return _on_host(rows.accumulate(_placed(row_sum, rows)))
 
 
 def _accumulate_at(rows, index, weight, row_sum):
-    return rows.accumulate_at(index, weight, row_sum)
+    if rows.is_numpy:
+        return rows.accumulate_at(index, weight, row_sum)
+    return _on_host(rows.accumulate_at(index, weight, _placed(row_sum, rows)))
+
+
+def _placed(value, rows):
+    """Return a sum, or whatever it holds, with its arrays on the device of the rows."""
+    if isinstance(value, np.ndarray):
+        return rows.place(value)
+    if not hasattr(value, "__dict__"):
+        return value
+    placed = copy.copy(value)
+    for name, part in vars(value).items():
+        object.__setattr__(placed, name, _placed(part, rows))
+    return placed
+
+
+def _on_host(totals):
+    return tuple(_arrays.to_numpy(total) for total in totals)
 
 
 def _refuse_if_not_finite(rows):
-    if not np.isfinite(rows.X.data if rows.is_sparse else rows.X).all():
+    if not _arrays.all_finite(rows.X.data if rows.is_sparse else rows.X):
         raise ValueError("X contains NaN or infinity.")
 
 
@@ -388,7 +410,11 @@ def _add(parts):
 
 
 def _take(rows, index):
-    return rows.take(index)
+    return _block_on_host(rows.take(index))
+
+
+def _block_on_host(block):
+    return Block(*(None if part is None else _arrays.on_host(part) for part in block))
 
 
 def _importance(rows, importance):
@@ -406,10 +432,14 @@ def _sampled_total(rows, values, mean):
 
 
 def _draw(rows, values, mean, positions):
-    return RowSampler(rows, values.copy(), mean).draw(positions)
+    block, weights = RowSampler(rows, values.copy(), mean).draw(positions)
+    return _block_on_host(block), _arrays.to_numpy(weights)
 
 
 def _walk(rows, step, carry, seed, mean_weight):
+    if not rows.is_numpy:  # (steps of SGD are taken on the host)
+        host = _block_on_host(Block(rows.X, rows.y, rows.weight))
+        rows = RowBlocks(*host, n_classes=rows.n_classes)
     rows.mean_weight = mean_weight
     order = rows.order(None if seed is None else np.random.default_rng(seed))
     return step(rows, carry, order) if len(order) else carry

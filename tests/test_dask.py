@@ -224,6 +224,20 @@ def test_empty_partitions(table):
     assert_same_model(clf, expected)
 
 
+@quiet
+@pytest.mark.parametrize("options", [{}, {"l1_ratio": 0.5}, {"solver": "sgd"}])
+def test_partitions_on_a_device(table, monkeypatch, options):
+    """As chunks of CuPy would be: the sums are taken there, and totals come back as NumPy's."""
+    torch = pytest.importorskip("torch")
+    X, y, weight = table
+    parts = da.from_array(X, chunks=(500, -1))
+    expected = SoftmaxRegressionClassifier(random_state=0, max_iter=9, **options)
+    expected.fit(parts, y, weight)
+    monkeypatch.setattr(_dask._backend, "as_rows", torch.asarray)
+    clf = clone(expected).fit(parts, y, weight)
+    assert_same_model(clf, expected)
+
+
 # SGD ---------------------------------------------------------------------------------------
 
 
