@@ -6,16 +6,15 @@ Here, and only here, is decided where the rows are and which thread works on the
 """
 
 import functools
-import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from . import _arrays, _backend
+from ._threads import one_blas_thread
 
 # A block of X and its logits should share a core's cache (bytes).
 _CACHE_BYTES = 1 << 20
@@ -439,43 +438,3 @@ def _is_range(index):
 def _as_slice(index):
     """Return positions that follow one another as a slice, for which nothing is copied."""
     return slice(index[0], index[-1] + 1) if _is_range(index) else index
-
-
-class _OneBlasThread:
-    """Limits BLAS to one thread while anyone in the process is within.
-
-    The limit belongs to the process: of several fits in several threads, the first sets it
-    and the last lifts it.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._n_inside = 0
-        self._limits: Any = None
-        self.n_threads_outside = 1
-
-    def enter(self):
-        with self._lock:
-            if self._n_inside == 0:
-                self.n_threads_outside = _n_blas_threads()
-                self._limits = _threadpools().limit(limits=1, user_api="blas")
-            self._n_inside += 1
-
-    def leave(self):
-        with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0:
-                self._limits.restore_original_limits()
-
-
-one_blas_thread = _OneBlasThread()
-
-
-@functools.cache
-def _threadpools():
-    return ThreadpoolController()
-
-
-def _n_blas_threads():
-    libraries = _threadpools().select(user_api="blas").info()
-    return max((library["num_threads"] for library in libraries), default=1)

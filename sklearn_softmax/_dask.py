@@ -6,11 +6,10 @@ rows are a :class:`RowBlocks`, and the totals come back added up by a tree. Dask
 where, and computes again what a lost worker took with it.
 """
 
-import copy
 import functools
 import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import dask
@@ -20,9 +19,9 @@ from dask import threaded
 from dask.base import get_scheduler
 from dask.delayed import delayed
 
-from . import _arrays, _backend
-from ._blocks import Block, RowBlocks, RowSampler, one_blas_thread
-from ._places import rows_of
+from . import _arrays, _dask_tasks
+from ._blocks import Block, RowBlocks
+from ._threads import one_blas_thread
 
 # Totals that one task adds up.
 _TREE_WIDTH = 8
@@ -79,7 +78,9 @@ class DaskData:
     @property
     def strata(self):
         """The most probable class of each row: an array in memory."""
-        return np.concatenate(compute([delayed(_most_probable)(y) for _, y, _ in self.parts]))
+        return np.concatenate(
+            compute([delayed(_dask_tasks.most_probable)(y) for _, y, _ in self.parts])
+        )
 
     @property
     def weight(self):
@@ -90,7 +91,7 @@ class DaskData:
 
     def check_finite(self, estimator):
         """Raise an error if X holds NaN or infinity, and say in which partition."""
-        compute(self.rows(1)._apply_to_all(_refuse_if_not_finite))
+        compute(self.rows(1)._apply_to_all(_dask_tasks.refuse_if_not_finite))
 
     def rows(self, n_jobs):
         """Return the rows, to be summed over with so many threads for each partition."""
@@ -176,7 +177,7 @@ class DaskRows:
 
         ``arguments`` are lists, with one for each of those, or delayed values for all.
         """
-        call = delayed(_call, pure=False)
+        call = delayed(_dask_tasks.call, pure=False)
         return [
             call(
                 function,
@@ -197,19 +198,27 @@ class DaskRows:
         # a scheduler milliseconds.)
         name = f"softmax-sum-{uuid.uuid4().hex}"
         graph = dict(self._graph)
-        sent: Any = _Value(row_sum)
+        sent: Any = _dask_tasks.Value(row_sum)
         if len(self._parts) > _TREE_WIDTH:
             graph[name], sent = sent, name
         for number, part in enumerate(self._parts):
             places = [self._place(item) for item in part]
-            graph[name, number] = (_add_here, number, _Value(self._options), *places, sent)
+            graph[name, number] = (
+                _dask_tasks.add_here,
+                number,
+                _dask_tasks.Value(self._options),
+                *places,
+                sent,
+            )
         keys: list = [(name, number) for number in range(len(self._parts))]
         level = 0
         while len(keys) > _TREE_WIDTH:
             groups = [keys[i : i + _TREE_WIDTH] for i in range(0, len(keys), _TREE_WIDTH)]
             level -= 1
             keys = [(name, level, i) for i in range(len(groups))]
-            graph.update({key: (_add, group) for key, group in zip(keys, groups, strict=True)})
+            graph.update(
+                {key: (_dask_tasks.add, group) for key, group in zip(keys, groups, strict=True)}
+            )
         return _added(_run(graph, keys))
 
     def _place(self, item):
@@ -229,7 +238,9 @@ class DaskRows:
         numbers, places, pieces = self._locate(index)
         weights = [None if weight is None else weight[piece] for piece in pieces]
         sent = delayed(row_sum, pure=False, traverse=False)
-        return _added(compute(self._apply(_accumulate_at, numbers, places, weights, sent)))
+        return _added(
+            compute(self._apply(_dask_tasks.accumulate_at, numbers, places, weights, sent))
+        )
 
     def _locate(self, index):
         """Return partitions, positions in each of them, and where in ``index`` those are."""
@@ -251,7 +262,7 @@ class DaskRows:
         if isinstance(index, slice):
             index = np.arange(*index.indices(self.n_rows))
         numbers, places, pieces = self._locate(index)
-        blocks = compute(self._apply(_take, numbers, places))
+        blocks = compute(self._apply(_dask_tasks.take, numbers, places))
         return _in_order(_joined(blocks), np.argsort(np.concatenate(pieces), kind="stable"))
 
     def head(self, n_rows):
@@ -287,7 +298,7 @@ class DaskRows:
         step = delayed(step, pure=False, traverse=False)
         for number in order.parts:
             (carry,) = self._apply(
-                _walk, [number], step, carry, order.seeds[number], self.mean_weight
+                _dask_tasks.walk, [number], step, carry, order.seeds[number], self.mean_weight
             )
         (carry,) = compute([carry])
         return carry
@@ -298,11 +309,13 @@ class _DaskSampler:
 
     def __init__(self, rows, importance):
         self._rows = rows
-        values = dask.persist(*rows._apply_to_all(_importance, delayed(importance, traverse=False)))
+        values = dask.persist(
+            *rows._apply_to_all(_dask_tasks.importance, delayed(importance, traverse=False))
+        )
         self._values = list(values)
         sums = compute([delayed(np.sum)(part) for part in values])
         self._mean = sum(sums) / rows.n_rows
-        totals = compute(rows._apply_to_all(_sampled_total, self._values, self._mean))
+        totals = compute(rows._apply_to_all(_dask_tasks.sampled_total, self._values, self._mean))
         self._ends = np.cumsum(totals)
 
     @property
@@ -317,136 +330,9 @@ class _DaskSampler:
         starts = np.append(0.0, self._ends)
         places = [positions[owners == number] - starts[number] for number in numbers]
         values = [self._values[number] for number in numbers]
-        drawn = compute(self._rows._apply(_draw, numbers, values, self._mean, places))
+        drawn = compute(self._rows._apply(_dask_tasks.draw, numbers, values, self._mean, places))
         blocks, weights = zip(*drawn, strict=True)
         return _joined(blocks), np.concatenate(weights)
-
-
-# What runs at a partition ------------------------------------------------------------------
-
-
-def _call(function, number, options, X, y, weight, *arguments):
-    """Return a function of the rows of a partition; an error says which it is."""
-    with named(number), _rows(X, y, weight, **options) as rows:
-        return function(rows, *arguments)
-
-
-class named:
-    """Says in which partition something is wrong."""
-
-    def __init__(self, number):
-        self._number = number
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, ValueError):
-            message = str(error)
-            if not message.startswith("Partition "):
-                error.args = (f"Partition {self._number}: {message}",)
-
-
-def _rows(X, y, weight, *, n_features, dtype, **options):
-    X = _backend.as_rows(X)
-    if X.shape[1] != n_features:
-        raise ValueError(f"X has {X.shape[1]} features, but others have {n_features}.")
-    if y is not None and len(y) != X.shape[0]:
-        raise ValueError(f"X has {X.shape[0]} rows, but y has {len(y)}.")
-    rows = rows_of(X, y, weight, **options)
-    rows.dtype = dtype
-    return rows
-
-
-@dataclass(eq=False)
-class _Value:
-    """A value that is not to be searched for tasks."""
-
-    value: Any
-
-
-def _add_here(number, options, X, y, weight, row_sum):
-    return _call(_accumulate, number, options.value, X, y, weight, row_sum.value)
-
-
-def _accumulate(rows, row_sum):
-    if row_sum.is_compiled and _backend.compiled_loops().add_dense is None:
-        row_sum = replace(row_sum, is_compiled=False)  # the client has Numba, a worker has not
-    if rows.is_numpy:
-        return rows.accumulate(row_sum)
-    return _on_host(rows.accumulate(_placed(row_sum, rows)))
-
-
-def _accumulate_at(rows, index, weight, row_sum):
-    if rows.is_numpy:
-        return rows.accumulate_at(index, weight, row_sum)
-    return _on_host(rows.accumulate_at(index, weight, _placed(row_sum, rows)))
-
-
-def _placed(value, rows):
-    """Return a sum, or whatever it holds, with its arrays on the device of the rows."""
-    if isinstance(value, np.ndarray):
-        return rows.place(value)
-    if not hasattr(value, "__dict__"):
-        return value
-    placed = copy.copy(value)
-    for name, part in vars(value).items():
-        object.__setattr__(placed, name, _placed(part, rows))
-    return placed
-
-
-def _on_host(totals):
-    return tuple(_arrays.to_numpy(total) for total in totals)
-
-
-def _refuse_if_not_finite(rows):
-    if not _arrays.all_finite(rows.X.data if rows.is_sparse else rows.X):
-        raise ValueError("X contains NaN or infinity.")
-
-
-def _add(parts):
-    # (What tasks have returned must stay as it is: it may be needed again.)
-    return tuple(functools.reduce(np.add, totals) for totals in zip(*parts, strict=True))
-
-
-def _take(rows, index):
-    return _block_on_host(rows.take(index))
-
-
-def _block_on_host(block):
-    return Block(*(None if part is None else _arrays.on_host(part) for part in block))
-
-
-def _importance(rows, importance):
-    values = np.empty(rows.n_rows)
-
-    def fill(start, stop, block):
-        values[start:stop] = importance.of(block)
-
-    rows.for_each(fill)
-    return values
-
-
-def _sampled_total(rows, values, mean):
-    return RowSampler(rows, values.copy(), mean).total
-
-
-def _draw(rows, values, mean, positions):
-    block, weights = RowSampler(rows, values.copy(), mean).draw(positions)
-    return _block_on_host(block), _arrays.to_numpy(weights)
-
-
-def _walk(rows, step, carry, seed, mean_weight):
-    if not rows.is_numpy:  # (steps of SGD are taken on the host)
-        host = _block_on_host(Block(rows.X, rows.y, rows.weight))
-        rows = RowBlocks(*host, n_classes=rows.n_classes)
-    rows.mean_weight = mean_weight
-    order = rows.order(None if seed is None else np.random.default_rng(seed))
-    return step(rows, carry, order) if len(order) else carry
-
-
-def _most_probable(y):
-    return y if y.ndim == 1 else y.argmax(axis=1)
 
 
 # On the client -----------------------------------------------------------------------------
@@ -454,7 +340,7 @@ def _most_probable(y):
 
 def _added(parts):
     """Return the sums of tuples of arrays, in new ones (what was sent is read-only)."""
-    return tuple(np.array(total, order="K") for total in _add(parts))
+    return tuple(np.array(total, order="K") for total in _dask_tasks.add(parts))
 
 
 def _joined(blocks):

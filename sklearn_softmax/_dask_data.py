@@ -13,7 +13,8 @@ from sklearn.utils.validation import validate_data
 from . import _targets
 from ._arrays import is_dask, on_gpu
 from ._backend import as_rows, stored_entries
-from ._dask import DaskData, compute, is_future, named
+from ._dask import DaskData, compute, is_future
+from ._dask_tasks import named
 
 _NO_ROWS = np.empty(0)
 

@@ -121,7 +121,9 @@ class Observer:
         """Report an iteration; return whether a callback asks to stop."""
         if self._verbose:
             name = type(self._estimator).__name__
-            print(f"[{name}] iteration {state.n_iter}: loss {state.loss:.8g}")
+            count = getattr(state, "n_evaluations", None)
+            evaluations = "" if count is None else f" ({count} evaluations)"
+            print(f"[{name}] iteration {state.n_iter}{evaluations}: loss {state.loss:.8g}")
         return self._has_callbacks and self._task.call_on_fit_task_end(**self._arguments(state))
 
     def _arguments(self, state):

@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.metrics import log_loss
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _dask
+from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _dask
 
 MODELS = {
     "lbfgs": SoftmaxRegressionClassifier(),
@@ -233,7 +233,7 @@ def test_partitions_on_a_device(table, monkeypatch, options):
     parts = da.from_array(X, chunks=(500, -1))
     expected = SoftmaxRegressionClassifier(random_state=0, max_iter=9, **options)
     expected.fit(parts, y, weight)
-    monkeypatch.setattr(_dask._backend, "as_rows", torch.asarray)
+    monkeypatch.setattr(_backend, "as_rows", torch.asarray)
     clf = clone(expected).fit(parts, y, weight)
     assert_same_model(clf, expected)
 
