@@ -131,7 +131,7 @@ def take_rows(X, index):
     """Return rows of X: a view (of its data, for CSR) of a slice, a copy of positions."""
     if is_foreign(X):
         if is_foreign_sparse(X):
-            return X[index]
+            return X[index if isinstance(index, slice) else as_like(index, X)]
         if isinstance(index, slice):
             return X[index, ...]
         return namespace(X).take(X, as_like(index, X), axis=0)

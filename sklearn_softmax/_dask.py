@@ -1,6 +1,6 @@
 """Rows of a Dask collection: what is summed over them is summed where they are.
 
-The one module that knows Dask, imported where X is a collection of its. A sum
+Imported, with :mod:`sklearn_softmax._dask_data`, where X is a collection of Dask's. A sum
 (:mod:`sklearn_softmax._sums`) is a value, so it travels as one task to every partition; there the
 rows are a :class:`RowBlocks`, and the totals come back added up by a tree. Dask decides what runs
 where, and computes again what a lost worker took with it.
