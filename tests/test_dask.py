@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 
 import dask
@@ -451,15 +450,25 @@ def test_without_workers_there_is_an_error(fragile_cluster, table, monkeypatch):
     assert clf.coef_ is before
 
 
-def test_an_interrupt_leaves_nothing_behind(cluster, table):
+def test_an_interrupt_leaves_nothing_behind(cluster, table, monkeypatch):
     X, y, _ = table
     clf = SoftmaxRegressionClassifier().fit(X, y)
     before = clf.coef_
     parts = da.from_array(X, chunks=(500, -1)).map_blocks(very_slow_rows)
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    wait, calls = _dask._wait, []
+
+    def interrupted(client, futures):
+        calls.append(len(futures))
+        if len(calls) == 4:
+            time.sleep(0.2)  # (the workers are at it)
+            assert any(cluster.processing().values())
+            signal.raise_signal(signal.SIGINT)
+        wait(client, futures)
+
+    monkeypatch.setattr(_dask, "_wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         clf.fit(parts, y)
+    monkeypatch.undo()
     assert clf.coef_ is before
     deadline = time.monotonic() + 10
     while any(cluster.processing().values()) and time.monotonic() < deadline:
