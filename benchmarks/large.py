@@ -97,6 +97,14 @@ def fit(X, y, **options):
     return clf, taken, np.median(evaluations.times), len(evaluations.times)
 
 
+def fit_thrice(X, y):
+    """Return the last of three models, the medians of the two times, and its evaluations."""
+    found = [fit(X, y) for _ in range(3)]
+    clf, _, _, n_evaluations = found[-1]
+    seconds, evaluation = (float(np.median([item[i] for item in found])) for i in (1, 2))
+    return clf, seconds, evaluation, n_evaluations
+
+
 def memmap(folder, gigabytes=8):
     """A memory map in the page cache beside the same array in memory."""
     n_rows = int(gigabytes * 1e9) // (4 * N_FEATURES)
@@ -186,24 +194,16 @@ def dask(folder):
     with cluster():
         for n_parts in (2, 8, 32):
             X, y = table(400_000, N_FEATURES, n_parts)
-            taken, evaluations = [], []
-            for _ in range(3):
-                clf, seconds, evaluation, n = fit(X, y)
-                taken.append(seconds)
-                evaluations.append(evaluation)
+            clf, seconds, evaluation, n = fit_thrice(X, y)
             print(
                 f"Dask, 2 workers, {X.shape[0]} x {X.shape[1]} in {n_parts} partitions: "
-                f"{np.median(taken):.2f} s, an evaluation {np.median(evaluations):.3f} s ({n})",
+                f"{seconds:.2f} s, an evaluation {evaluation:.3f} s ({n})",
                 flush=True,
             )
         X, y = X.compute(), y.compute()
-    in_memory, evaluations = [], []
-    for _ in range(3):
-        again, seconds, evaluation, n = fit(X, y)
-        in_memory.append(seconds)
-        evaluations.append(evaluation)
+    again, seconds, evaluation, n = fit_thrice(X, y)
     print(
-        f"  in memory {np.median(in_memory):.2f} s, an evaluation {np.median(evaluations):.3f} s "
+        f"  in memory {seconds:.2f} s, an evaluation {evaluation:.3f} s "
         f"({n}); coefficients differ by {np.abs(clf.coef_ - again.coef_).max():.1e}"
     )
 
@@ -298,11 +298,8 @@ def peers(folder):
             X, y = table(400_000, 100, 2, n_classes)
             X = X.astype(float).map_blocks(np.matmul, mixing if is_mixed else np.eye(100)).persist()
             X[:1].compute()
-            taken = []
-            for _ in range(3):
-                clf, seconds, _, _ = fit(X, y)
-                taken.append(seconds)
-            models = {"ours": (np.median(taken), clf.coef_, clf.intercept_)}
+            clf, taken, _, _ = fit_thrice(X, y)
+            models = {"ours": (taken, clf.coef_, clf.intercept_)}
             if n_classes == 2:
                 models["dask-ml"] = dask_ml(X, y)
             X, y = X.compute(), y.compute()

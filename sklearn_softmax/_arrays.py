@@ -262,9 +262,10 @@ def diagonal_matrix(values):
 
 
 def all_finite(array):
-    """Return whether no entry of a dense array is NaN or infinite."""
-    xp = namespace(array)
-    return bool(xp.all(xp.isfinite(array)))
+    """Return whether no entry of an array, or stored entry of a CSR matrix, is NaN or infinite."""
+    stored = array.data if hasattr(array, "indptr") else array
+    xp = namespace(stored)
+    return bool(xp.all(xp.isfinite(stored)))
 
 
 def cholesky(matrix):

@@ -244,18 +244,9 @@ class RowBlocks:
         if self._n_threads == 1 or is_view or is_small:
             batches = map(fetch, parts)
         else:
-            batches = self._read_ahead(fetch, parts)
+            batches = read_ahead(self._thread_pool(), fetch, parts)
         for batch in batches:
             yield batch, batch.X.shape[0] * mean_weight
-
-    def _read_ahead(self, fetch, parts):
-        """Yield what is fetched for each part, while a thread fetches that for the next."""
-        pool = self._thread_pool()
-        coming = pool.submit(fetch, parts[0])
-        for part in parts[1:]:
-            batch, coming = coming.result(), pool.submit(fetch, part)
-            yield batch
-        yield coming.result()
 
     def take(self, index):
         """Return the rows at ``index`` as a block: a view of a slice, a copy of positions."""
@@ -324,13 +315,18 @@ class RowBlocks:
         importance : object
             ``importance.of(block)`` returns a number, not negative, for each row of a block.
         """
+        values = self.importances(importance)
+        return RowSampler(self, values, values.mean())
+
+    def importances(self, importance):
+        """Return the importance of each row, (n_samples,); parameters as for :meth:`sampler`."""
         values = np.empty(self.n_rows)
 
         def fill(start, stop, block):
             values[start:stop] = importance.of(block)
 
         self.for_each(fill)
-        return RowSampler(self, values, values.mean())
+        return values
 
     def for_each(self, function):
         """Call ``function(start, stop, block)`` for every block, on all threads."""
@@ -418,6 +414,15 @@ class RowSampler:
         chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
         block = self._blocks.take(index)
         return block, block.row_weights / _arrays.as_like(chance, block.X)
+
+
+def read_ahead(pool, fetch, parts):
+    """Yield what is fetched for each part, while a thread of the pool fetches that for the next."""
+    coming = pool.submit(fetch, parts[0])
+    for part in parts[1:]:
+        fetched, coming = coming.result(), pool.submit(fetch, part)
+        yield fetched
+    yield coming.result()
 
 
 def add_totals(parts):

@@ -16,8 +16,6 @@ from ._backend import as_rows, stored_entries
 from ._dask import DaskData, compute, is_future
 from ._dask_tasks import named
 
-_NO_ROWS = np.empty(0)
-
 
 def check_dask_features(estimator, X, *, reset):
     """Return X with whole rows in each partition, its features checked against the estimator."""
@@ -144,21 +142,17 @@ def _describe_targets(number, y, weight, length, has_labels, known):
     with named(number):
         y, weight = _checked(y, weight, has_labels, known, length)
         sums = (float(length), length) if weight is None else (weight.sum(), (weight > 0).sum())
-        if has_labels:
-            labels, codes = np.unique(y, return_inverse=True)
-            return labels, np.bincount(codes, weight, len(labels)).astype(float), sums
-        classes, proba = _targets.check_distribution(y, known)
-        return classes, (proba.sum(axis=0) if weight is None else weight @ proba), sums
+        targets_of = _targets.encode_labels if has_labels else _targets.check_distribution
+        classes, y = targets_of(y, known)
+        return classes, _targets.class_mass(y, len(classes), weight), sums
 
 
 def _prepare(number, y, weight, classes, has_labels, class_weight):
     """Return targets and weights as the sums need them."""
     with named(number):
         y, weight = _checked(y, weight, has_labels, classes)
-        if has_labels:
-            y = _targets.encode_labels(y, classes)[1]
-        else:
-            y = _targets.check_distribution(y, classes)[1]
+        targets_of = _targets.encode_labels if has_labels else _targets.check_distribution
+        y = targets_of(y, classes)[1]
         if class_weight is not None:
             by_class = class_weight[y] if has_labels else y @ class_weight
             weight = by_class if weight is None else weight * by_class
@@ -278,13 +272,7 @@ def _merged(found, data, known):
             f"the data contains only one class: {classes[0]}."
         )
     mass = np.zeros(len(classes))
-    for number, (names, masses, _) in enumerate(found):
-        unseen = np.setdiff1d(names, classes)
-        if len(unseen):
-            raise ValueError(
-                f"Partition {number}: y has labels that are not in classes: {unseen.tolist()}. "
-                f"All classes must be known at the first call; they are {classes.tolist()}."
-            )
+    for names, masses, _ in found:
         mass[np.searchsorted(classes, names)] += masses
     total, n_weighted = (sum(values) for values in zip(*(item[2] for item in found), strict=True))
     if not total:

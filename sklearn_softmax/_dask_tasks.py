@@ -91,7 +91,7 @@ def _on_host(totals):
 
 
 def refuse_if_not_finite(rows):
-    if not _arrays.all_finite(rows.X.data if rows.is_sparse else rows.X):
+    if not _arrays.all_finite(rows.X):
         raise ValueError("X contains NaN or infinity.")
 
 
@@ -109,14 +109,7 @@ def _block_on_host(block):
 
 
 def importance(rows, kind):
-    values = np.empty(rows.n_rows)
-    kind = kind if rows.is_numpy else _placed(kind, rows)
-
-    def fill(start, stop, block):
-        values[start:stop] = kind.of(block)
-
-    rows.for_each(fill)
-    return values
+    return rows.importances(kind if rows.is_numpy else _placed(kind, rows))
 
 
 def sampled_total(rows, values, mean):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from . import _backend
-from ._blocks import Block, RowBlocks, add_totals
+from ._blocks import Block, RowBlocks, add_totals, read_ahead
 
 # Rows that are in memory together (bytes): two parts are, at most.
 _PART_BYTES = 32 << 20
@@ -46,11 +46,8 @@ class FileRows(RowBlocks):
         """Yield each slice with its rows in memory, while the next are read."""
         if self._reader is None:
             self._reader = ThreadPoolExecutor(1)
-        coming = None
-        for index, following in zip(slices, [*slices[1:], None], strict=True):
-            block = self._take_stored(index) if coming is None else coming.result()
-            if following is not None:
-                coming = self._reader.submit(self._take_stored, following)
+        blocks = read_ahead(self._reader, self._take_stored, slices)
+        for index, block in zip(slices, blocks, strict=True):
             yield index, self._in_memory(block)
 
     def _in_memory(self, block):

@@ -137,8 +137,7 @@ class DualCurvature:
     def applies(objective):
         """Return whether there are few enough rows, and a penalty."""
         blocks = objective.blocks
-        has_products = blocks.is_in_memory and not blocks.is_sparse
-        has_products = has_products and blocks.is_numpy
+        has_products = blocks.is_in_memory and blocks.is_numpy and not blocks.is_sparse
         return has_products and blocks.n_rows < blocks.n_features and objective.l2 > 0
 
     def _with_intercept(self, rows):

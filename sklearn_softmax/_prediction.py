@@ -64,7 +64,7 @@ def predict_rows(coef, intercept, transform, labels, X):
     """
     n_classes = max(len(intercept), 2)
     result, is_finite = predict_blocks(X, coef, intercept, transform, n_classes=n_classes, n_jobs=1)
-    if not is_finite and not _arrays.all_finite(X.data if sp.issparse(X) else X):
+    if not is_finite and not _arrays.all_finite(X):
         raise ValueError("X contains NaN or infinity.")
     return result if labels is None else labels[result]
 

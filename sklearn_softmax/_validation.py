@@ -54,7 +54,7 @@ def refused_if_not_finite(estimator, data):
 def check_finite(estimator, X):
     """Raise an error if X holds NaN or infinity."""
     if is_foreign(X):
-        if not all_finite(X.data if hasattr(X, "indptr") else X):
+        if not all_finite(X):
             raise ValueError("Input X contains NaN or infinity.")
         return
     names = {"estimator_name": type(estimator).__name__, "input_name": "X"}

@@ -36,13 +36,17 @@ def table():
     return X * np.logspace(-2, 2, 12) + 3.0, np.array(["a", "b", "c"])[y], weight
 
 
-@pytest.fixture(scope="module")
-def cluster():
+def two_workers():
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         yield client
+
+
+cluster = pytest.fixture(scope="module", name="cluster")(two_workers)
+# One whose workers may die.
+fragile_cluster = pytest.fixture(name="fragile_cluster")(two_workers)
 
 
 def with_unknown_sizes(X):
@@ -384,16 +388,6 @@ def test_data_stay_where_they_are(cluster):
     SoftmaxRegressionClassifier(max_iter=3).fit(X, y)
     SoftmaxRegressionClassifier(solver="sgd", max_iter=2).fit(X, y)
     assert places() == before
-
-
-@pytest.fixture
-def fragile_cluster():
-    """A cluster of two processes whose workers may die."""
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
 
 
 def slow_rows(block):
