@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
-from . import _sgd, _targets
+from . import _ascent, _sgd, _targets
 from ._arrays import to_numpy
 from ._curvature import Curvature
 from ._lbfgs import lbfgs
@@ -124,13 +124,7 @@ def fit_all(estimator, data, start, observer=None):
             if estimator.l1_ratio == 0 and objective.n_outputs > 1:
                 # Steps keep what coefficients sum to over the classes; the optimum has it at 0.
                 start = start[0] - start[0].mean(axis=0), start[1]
-            iterates = lbfgs(
-                objective,
-                Curvature(objective),
-                objective.parameters(*start),
-                tol=estimator.tol,
-                l1_weights=objective.l1_weights if estimator.l1_ratio else None,
-            )
+            iterates = _lbfgs(estimator, objective, objective.parameters(*start))
         else:
             rng = _generator(estimator)
             objective = _objective(estimator, blocks, scaling=_sgd_scaling(estimator, blocks))
@@ -179,6 +173,22 @@ def fit_chunk(estimator, data, start, stream=None):
     training = Training(state, state.vector, [state.loss])
     steps = _Steps(estimator.learning_rate_init, state, schedule, scaling, rng).moved(to_numpy)
     return Fitted(_model(objective, state.vector, data), training, Stream(weight_seen, steps))
+
+
+def _lbfgs(estimator, objective, vector):
+    """Yield the iterates of L-BFGS, after those of what finds it a better start."""
+    n_iter = 0
+    if _ascent.applies(objective) and not vector.any():
+        state = yield from _ascent.ascend(objective, vector, tol=estimator.tol)
+        vector, n_iter = state.vector, state.n_iter
+    yield from lbfgs(
+        objective,
+        Curvature(objective),
+        vector,
+        tol=estimator.tol,
+        l1_weights=objective.l1_weights if estimator.l1_ratio else None,
+        n_iter=n_iter,
+    )
 
 
 def _objective(estimator, blocks, **options):

@@ -70,7 +70,7 @@ class Iterate:
     status: str = "running"
 
 
-def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
+def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0):
     r"""Minimise a convex objective, plus :math:`\sum_j \lambda_j |v_j|` if asked to.
 
     With an L1 penalty this is orthant-wise L-BFGS [3]_ on the parameters that are not at rest
@@ -120,7 +120,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None):
             "The loss or its gradient is not finite at the start of the fit: X, or the "
             "coefficients of a warm start, hold values too large for their dtype. Scale them."
         )
-    state = Iterate(vector, loss)
+    state = Iterate(vector, loss, n_iter)
     enough, negligible = max(tol**2, _RESOLUTION), _NEGLIGIBLE * abs(loss)
     history, n_stalled = _History(*curvature.step_memory), 0
     curvature.update(vector, 0)

@@ -137,7 +137,7 @@ class SoftmaxObjective:
 
     def coefficients(self, vector):
         """Return raw coefficients and intercepts, (W, b), for a flat vector."""
-        return self.scaling.to_raw(*self._split(self.unpack(vector)))
+        return self.scaling.to_raw(*self.split(self.unpack(vector)))
 
     def model(self, vector):
         """Return (W, b) to publish: the intercepts of three and more classes are centred.
@@ -150,7 +150,8 @@ class SoftmaxObjective:
             intercept = intercept - intercept.mean()
         return coef, intercept
 
-    def _split(self, matrix):
+    def split(self, matrix):
+        """Return the features' columns, and the intercept's (zeros if there is none)."""
         if self.fit_intercept:
             return matrix[:, :-1], matrix[:, -1]
         return matrix, _arrays.zeros((matrix.shape[0],), matrix)
@@ -255,7 +256,7 @@ class SoftmaxObjective:
     def _scale_gradient(self, gradient, scaling):
         """Turn the derivative by (W, b), in place, into that by scaled parameters."""
         if not scaling.is_trivial:
-            coef_gradient, intercept_gradient = self._split(gradient)
+            coef_gradient, intercept_gradient = self.split(gradient)
             coef_gradient[...] = scaling.gradient(coef_gradient, intercept_gradient)
 
     def batches(self, size, order):
@@ -286,7 +287,7 @@ class SoftmaxObjective:
         scaling = self.scaling
         if columns is not None:
             scaling = scaling.of_columns(columns[: block.X.shape[1]])
-        row_sum = self._sum(LossGradient, *scaling.to_raw(*self._split(matrix)))
+        row_sum = self._sum(LossGradient, *scaling.to_raw(*self.split(matrix)))
         loss, gradient = totals = row_sum.zeros()
         row_sum.add(block, totals)
         gradient /= weight
@@ -309,7 +310,7 @@ class SoftmaxObjective:
         In place, and at the cost of the block's non-zeros; parameters as for
         :meth:`block_loss_gradient`, with all columns in ``matrix``.
         """
-        coef, intercept = self._split(matrix)
+        coef, intercept = self.split(matrix)
         X = block.X
         if not self.scaling.is_trivial:
             X = _backend.divide_columns(X, self.scaling.scale)
