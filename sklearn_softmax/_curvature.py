@@ -14,8 +14,6 @@ rows (it steers, and need not be exact):
 
 - :class:`ExactCurvature`: all of it, factored. The steps are Newton's. For problems with up
   to a few thousand parameters.
-- :class:`DualCurvature`: the same in the space that the rows span, where they are fewer than
-  the features.
 - :class:`KroneckerCurvature`: exact variances in a Kronecker-factored basis. Costs little
   more than the eigenvectors of the features' covariance.
 - :class:`DiagonalCurvature`: for sparse features, too many to be factored, and for L1
@@ -29,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from ._factored import ROWS_PER_COLUMN, DiagonalCurvature, KroneckerCurvature
-from ._newton import DualCurvature, ExactCurvature, n_free_outputs
+from ._newton import ExactCurvature, n_free_outputs
 
 # What an exact Hessian, and a sample of rows for it, may take (bytes; a tenth of X if larger).
 _EXACT_BYTES = 64 << 20
@@ -67,7 +65,6 @@ class Curvature:
         self._rng = np.random.default_rng(0)
         self._evaluation_cost = _evaluation_cost(objective)
         self._exact_rows, self._exact_cost = self._plan_exact()
-        self._is_dual = self._exact_cost == np.inf and self._plan_dual()
         self._model: Any = None
         self._next_renewal = 0
 
@@ -90,20 +87,6 @@ class Curvature:
                 return 0, np.inf
         return n_sample, n_sample * row_cost + n_parameters**3 / 6 + _OVERHEAD
 
-    def _plan_dual(self):
-        """Return whether the exact Hessian is affordable among the rows; set its cost."""
-        objective = self._objective
-        size = DualCurvature.size(objective)
-        if (
-            not DualCurvature.applies(objective)
-            or objective.l1
-            or size**2 * 8 > self._allowed_bytes
-        ):
-            return False
-        n_rows = objective.blocks.n_rows
-        self._exact_cost = n_rows * size**2 / 2 + size**3 / 6 + 2 * self._evaluation_cost
-        return True
-
     @property
     def _allowed_bytes(self):
         return max(_EXACT_BYTES, self._objective.blocks.n_stored * 8 // 10)
@@ -116,10 +99,9 @@ class Curvature:
         """Renew H0 at ``vector`` if it is time to; return whether it was renewed."""
         if not self.is_due(n_evaluations):
             return False
-        # In evaluations; a step from the dual Hessian reads X as often as two more of them.
-        exact_pays = self._exact_cost / self._evaluation_cost / (3 if self._is_dual else 1)
+        exact_pays = self._exact_cost / self._evaluation_cost  # in evaluations
         # A Hessian that costs no more than two evaluations need not wait for them.
-        if self.replaces_steps or self._is_dual or n_evaluations + 2 >= exact_pays:
+        if self.replaces_steps or n_evaluations + 2 >= exact_pays:
             if not self.replaces_steps:
                 self._model = self._exact_model()
             self._next_renewal = n_evaluations + max(1, round(exact_pays))
@@ -134,7 +116,7 @@ class Curvature:
     @property
     def replaces_steps(self):
         """Whether H0 is the exact Hessian: steps from before it do more harm than good."""
-        return isinstance(self._model, ExactCurvature | DualCurvature)
+        return isinstance(self._model, ExactCurvature)
 
     @property
     def step_memory(self):
@@ -151,8 +133,6 @@ class Curvature:
         return (_FEW_STEPS if is_cheap else _MANY_STEPS), dtype
 
     def _exact_model(self):
-        if self._is_dual:
-            return DualCurvature(self._objective)
         return ExactCurvature(self._objective, self._exact_rows, self._rng)
 
     def _cheap_model(self):

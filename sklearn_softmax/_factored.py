@@ -112,13 +112,24 @@ def _principal_axes(rows, weight, metric):
         moments = zeros((n_columns, n_columns), rows)
         for part in _parts(n_rows):
             moments += rows[part, :].T @ (rows[part, :] * weight[part, None])
-        return xp.linalg.eigh(moments * metric * metric[:, None])[1], True
+        moments *= metric * metric[:, None]
+        if _is_diagonal(moments):
+            return diagonal_matrix(xp.ones_like(metric)), True
+        return xp.linalg.eigh(moments)[1], True
     rows = rows * metric * xp.sqrt(weight)[:, None]
     values, vectors = xp.linalg.eigh(rows @ rows.T)
     # (They ascend.)
     first = int(xp.sum(xp.astype(values <= _RANK_TOLERANCE * values[-1], xp.int64)))
     # The smallest come out with few digits; what is left beside the basis must be orthogonal.
     return xp.linalg.qr(rows.T @ (vectors[:, first:] / xp.sqrt(values[first:])))[0], False
+
+
+def _is_diagonal(moments):
+    """Return whether features are known not to be correlated, as principal components are."""
+    if not isinstance(moments, np.ndarray):
+        return False
+    rest = moments - np.diag(np.diagonal(moments))
+    return bool(np.abs(rest).max() <= _RANK_TOLERANCE * np.diagonal(moments).max())
 
 
 def _parts(n_rows):

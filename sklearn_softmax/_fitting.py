@@ -15,6 +15,7 @@ from ._lbfgs import lbfgs
 from ._metric import FIRST_ROWS, choose_metric, stable_rate
 from ._objective import SoftmaxObjective, n_outputs
 from ._scaling import Scaling
+from ._span import row_span
 from ._steps import Momentum
 from ._training import Training, train
 
@@ -120,7 +121,7 @@ def fit_all(estimator, data, start, observer=None):
     with data.rows(estimator.n_jobs) as blocks:
         score = _set_rows_aside(estimator, data, blocks) if estimator.early_stopping else None
         if estimator.solver == "lbfgs":
-            objective = _objective(estimator, blocks)
+            objective = _lbfgs_objective(estimator, blocks)
             if estimator.l1_ratio == 0 and objective.n_outputs > 1:
                 # Steps keep what coefficients sum to over the classes; the optimum has it at 0.
                 start = start[0] - start[0].mean(axis=0), start[1]
@@ -173,6 +174,15 @@ def fit_chunk(estimator, data, start, stream=None):
     training = Training(state, state.vector, [state.loss])
     steps = _Steps(estimator.learning_rate_init, state, schedule, scaling, rng).moved(to_numpy)
     return Fitted(_model(objective, state.vector, data), training, Stream(weight_seen, steps))
+
+
+def _lbfgs_objective(estimator, blocks):
+    """Return the objective, in the space that the rows span if that is a smaller one."""
+    if estimator.l1_ratio == 0 and np.isfinite(estimator.C):
+        span = row_span(blocks, center=estimator.fit_intercept, C=estimator.C)
+        if span is not None:
+            return _objective(estimator, span.blocks, span=span)
+    return _objective(estimator, blocks)
 
 
 def _lbfgs(estimator, objective, vector):

@@ -1,4 +1,4 @@
-"""The exact Hessian of the loss, factored: of all parameters, or in the space of the rows."""
+"""The exact Hessian of the loss, factored."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,6 @@ _OUTER_ROWS = 64
 _FOREIGN_OUTER_BYTES = 64 << 20
 # All rows of a table this small are kept as a scaled copy (bytes).
 _SMALL_TABLE = 1 << 20
-# Added to the rows' inner products, relative to their mean square: they may be dependent.
-_RANK_TOLERANCE = 1e-10
 
 
 class ExactCurvature:
@@ -89,88 +87,6 @@ class _HessianSum:
         rows = scaled_rows(block.X, self.scaling, self.fit_intercept)
         proba = softmax(with_reference(self.matrix @ rows.T), axis=0)
         self.system.add(rows, proba, block.row_weights, totals[0])
-
-
-class DualCurvature:
-    r"""The whole Hessian where there are fewer rows than features, and a penalty on all of them.
-
-    With :math:`Z` the scaled rows, :math:`D` the penalty and :math:`Z D^{-1} Z^\top = L L^\top`,
-    the columns of :math:`T = D^{-1} Z^\top L^{-\top}` span all that the loss depends on, and
-    :math:`T^\top D T = I`. In that basis the rows are those of L: the Hessian has a side of
-    n_samples instead of n_features. Across it there is only the penalty:
-
-    .. math::
-        H^{-1} g = D^{-1} g + T (a - T^\top g) ,
-
-    where a solves the Newton system for :math:`T^\top g`. The intercept is a column of its own.
-    X is read twice to solve, and never copied.
-
-    Parameters
-    ----------
-    objective : SoftmaxObjective
-        Its Hessian is modelled.
-    """
-
-    def __init__(self, objective):
-        self._objective = objective
-        blocks = objective.blocks
-        self._penalty = objective.l2_columns[: objective.n_features]
-        products = objective.rows.inner_products()
-        ridge = _RANK_TOLERANCE * max(float(np.trace(products)) / len(products), 1e-300)
-        products[np.diag_indices_from(products)] += ridge
-        self._root = np.linalg.cholesky(products)
-        self._rows = self._with_intercept(self._root)
-        weight = np.ones(blocks.n_rows) if blocks.weight is None else blocks.weight
-        self._weight = weight / weight.sum()
-        penalty = np.ones(self._rows.shape[1])
-        penalty[blocks.n_rows :] = 0.0
-        self._system = _NewtonSystem(objective.n_outputs, penalty)
-
-    @staticmethod
-    def size(objective):
-        """Return the number of rows of the Hessian."""
-        return n_free_outputs(objective.n_outputs) * (
-            objective.blocks.n_rows + objective.fit_intercept
-        )
-
-    @staticmethod
-    def applies(objective):
-        """Return whether there are few enough rows, and a penalty."""
-        blocks = objective.blocks
-        has_products = blocks.is_in_memory and blocks.is_numpy and not blocks.is_sparse
-        return has_products and blocks.n_rows < blocks.n_features and objective.l2 > 0
-
-    def _with_intercept(self, rows):
-        if not self._objective.fit_intercept:
-            return rows
-        return np.hstack([rows, np.ones((len(rows), 1))])
-
-    def renew(self, vector):
-        """Compute and factor the Hessian at ``vector``."""
-        proba = self._objective.rows.proba(vector)
-        share = self._objective.blocks.share
-        self._system.factor(self._system.sum_over_rows(self._rows, proba, self._weight, share))
-
-    def solve(self, gradient, free=None):
-        """Return the Newton step for a flat gradient; for all parameters only."""
-        objective = self._objective
-        n_features, n_rows = objective.n_features, objective.blocks.n_rows
-        gradient = objective.unpack(gradient)
-        step = gradient.copy()
-        step[:, :n_features] /= self._penalty
-        products = objective.rows.project(step[:, :n_features])
-        reduced = np.hstack([self._triangular(products), gradient[:, n_features:]])
-        solution = self._system.solve(reduced)
-        change = self._triangular(solution[:, :n_rows] - reduced[:, :n_rows], transposed=True)
-        step[:, :n_features] += objective.rows.combine(change) / self._penalty
-        step[:, n_features:] = solution[:, n_rows:]
-        return objective.pack(step)
-
-    def _triangular(self, rows, transposed=False):
-        """Return the solutions of L x = row, or L' x = row, as rows."""
-        # (In Fortran order L is an upper triangle for LAPACK.)
-        solved, _ = lapack.dtrtrs(self._root.T, rows.T, lower=0, trans=int(not transposed))
-        return solved.T
 
 
 class _NewtonSystem:

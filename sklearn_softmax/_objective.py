@@ -53,6 +53,8 @@ class SoftmaxObjective:
         None takes it from the rows.
     penalty_weight : float or None
         The total weight S that the penalty is set against, where it is not that of ``blocks``.
+    span : RowSpan or None
+        Where ``blocks`` are components of other rows: what translates coefficients.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class SoftmaxObjective:
         label_smoothing=0.0,
         scaling=None,
         penalty_weight=None,
+        span=None,
     ):
         self.blocks = blocks
+        self._span = span
         self.fit_intercept = fit_intercept
         self.label_smoothing = label_smoothing
         self.n_classes = blocks.n_classes
@@ -128,6 +132,8 @@ class SoftmaxObjective:
     def parameters(self, coef, intercept):
         """Return the flat vector for raw coefficients and intercepts."""
         coef, intercept = (self.blocks.place(values) for values in (coef, intercept))
+        if self._span is not None:
+            coef, intercept = self._span.from_raw(coef, intercept)
         coef, intercept = self.scaling.from_raw(coef, intercept)
         matrix = _arrays.zeros((self.n_outputs, self.n_columns), coef, self.order)
         matrix[:, : self.n_features] = coef
@@ -146,6 +152,8 @@ class SoftmaxObjective:
         LogisticRegression makes too.
         """
         coef, intercept = (_arrays.to_numpy(part) for part in self.coefficients(vector))
+        if self._span is not None:
+            coef, intercept = self._span.to_raw(coef, intercept)
         if self.n_outputs > 1:
             intercept = intercept - intercept.mean()
         return coef, intercept

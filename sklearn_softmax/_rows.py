@@ -9,11 +9,8 @@ import weakref
 import numpy as np
 
 from . import _arrays, _backend
-from ._sums import SquaredNorm, linear_logits, with_reference
+from ._sums import SquaredNorm, with_reference
 from .functional import softmax
-
-# Columns of X of which inner products are taken at once.
-_PRODUCT_COLUMNS = 512
 
 
 class ScaledRows:
@@ -73,66 +70,6 @@ class ScaledRows:
     def of_block(self, block):
         """Return a block of rows as a dense matrix of scaled features, and ones."""
         return scaled_rows(block.X, self._scaling, self._objective.fit_intercept)
-
-    def proba(self, vector):
-        """Return the probabilities of all rows, (n_classes, n_rows)."""
-        coef, intercept = self._objective.cast(*self._objective.coefficients(vector))
-        proba = np.empty((self._objective.n_classes, self._blocks.n_rows))
-
-        def fill(start, stop, block):
-            proba[:, start:stop] = softmax(linear_logits(block.X, coef, intercept), axis=0)
-
-        self._blocks.for_each(fill)
-        return proba
-
-    def inner_products(self):
-        r"""Return the inner products of dense rows in the metric of the penalty.
-
-        :math:`Z D^{-1} Z^\top` for scaled rows Z and the penalty's matrix D, (n_rows, n_rows).
-        """
-        X, center = self._blocks.X, self._scaling.center
-        n_rows, n_features = X.shape
-
-        def run(start, stop):
-            total = np.zeros((n_rows, n_rows))
-            for low in range(start, stop, _PRODUCT_COLUMNS):
-                columns = slice(low, min(low + _PRODUCT_COLUMNS, stop))
-                part = X[:, columns] - center[columns]
-                total += part @ part.T
-            return total
-
-        parts = self._blocks.share(run, n_features, n_rows**2 * n_features)
-        return sum(parts) / self._objective.l2  # the scale of a feature is in D as in Z
-
-    def project(self, matrix):
-        """Return the products of an (n_outputs, n_features) matrix with all scaled rows."""
-        coef, intercept = self._objective.cast(
-            *self._scaling.to_raw(matrix, np.zeros(self._objective.n_outputs))
-        )
-        products = np.empty((self._objective.n_outputs, self._blocks.n_rows))
-
-        def fill(start, stop, block):
-            products[:, start:stop] = _backend.matmul_transposed(coef, block.X)
-
-        self._blocks.for_each(fill)
-        products += intercept[:, None]
-        return products
-
-    def combine(self, weights):
-        """Return the sums of all scaled rows, (n_outputs, n_features), for as many weights."""
-        blocks = self._blocks
-        cast = weights.astype(blocks.dtype, order="C", copy=False)
-
-        def run(start, stop):
-            total = np.zeros(
-                (self._objective.n_outputs, blocks.n_features), order=self._objective.order
-            )
-            for index, block in blocks.indexed_blocks(start, stop):
-                _backend.add_matmul(total, cast[:, index], block.X)
-            return total
-
-        parts = blocks.share(run, blocks.n_rows, blocks.n_stored * self._objective.n_outputs)
-        return self._scaling.gradient(sum(parts), weights.sum(axis=1))
 
     def sample_proba(self, vector, rows):
         """Return the probabilities (n_classes, n_rows) of rows drawn by :meth:`sample`."""

@@ -5,12 +5,11 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_softmax import _blocks, _curvature, _newton
+from sklearn_softmax import _blocks, _newton
 from sklearn_softmax._blocks import RowBlocks
 from sklearn_softmax._curvature import Curvature
 from sklearn_softmax._factored import DiagonalCurvature, KroneckerCurvature
-from sklearn_softmax._lbfgs import lbfgs
-from sklearn_softmax._newton import DualCurvature, ExactCurvature, add_softmax_hessian
+from sklearn_softmax._newton import ExactCurvature, add_softmax_hessian
 from sklearn_softmax._objective import SoftmaxObjective
 from sklearn_softmax._scaling import Scaling
 
@@ -84,18 +83,6 @@ def test_exact_curvature_inverts_the_hessian(rng, n_classes):
     vector = 0.3 * rng.standard_normal(size)
     curvature = ExactCurvature(objective, objective.blocks.n_rows, rng)
     assert_inverts_the_hessian(rng, curvature, objective, vector)
-
-
-@pytest.mark.parametrize("dtype", ["float64", "uint8"])
-@pytest.mark.parametrize("fit_intercept", [True, False])
-@pytest.mark.parametrize("n_classes", [2, 4])
-def test_dual_curvature_inverts_the_hessian(rng, n_classes, fit_intercept, dtype):
-    X = (10 * rng.random((11, 30))).astype(dtype)  # fewer rows than columns
-    weight = rng.integers(0, 3, 11).astype(float)
-    blocks = RowBlocks(X, rng.integers(0, n_classes, 11), weight, n_classes=n_classes)
-    objective = SoftmaxObjective(blocks, C=0.1, fit_intercept=fit_intercept)
-    vector = 0.1 * rng.standard_normal(objective.n_outputs * objective.n_columns)
-    assert_inverts_the_hessian(rng, DualCurvature(objective), objective, vector)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 4])
@@ -227,20 +214,3 @@ def test_blas_threads_are_restored_after_nested_use():
     assert set(n_threads()) == {1}
     second.__exit__(None, None, None)
     assert n_threads() == before
-
-
-def test_wide_tables_take_the_dual_hessian(rng, monkeypatch):
-    X = rng.standard_normal((30, 400))
-    y = rng.integers(0, 3, 30)
-    losses = []
-    for exact_bytes in (64 << 20, 1 << 17):  # the exact Hessian in full, and among the rows
-        monkeypatch.setattr(_curvature, "_EXACT_BYTES", exact_bytes)
-        with RowBlocks(X, y, n_classes=3) as blocks:
-            objective = SoftmaxObjective(blocks, C=10.0)
-            curvature = Curvature(objective)
-            *_, last = lbfgs(objective, curvature, np.zeros(3 * 401), tol=1e-8)
-        losses.append(last.loss)
-        assert last.status == "converged"
-    assert isinstance(curvature._model, DualCurvature)
-    assert last.n_iter < 30
-    assert_allclose(losses[0], losses[1], rtol=1e-9)

@@ -23,6 +23,7 @@ LAYERS = [
     "_dask_data",
     "_training",
     "_ascent",
+    "_span",
     "_lbfgs",
     "_sgd",
     "_progress",
