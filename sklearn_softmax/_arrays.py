@@ -52,15 +52,18 @@ def is_dask(values):
     return "dask" in sys.modules and sys.modules["dask"].is_dask_collection(values)
 
 
-def namespace(array):
-    """Return the namespace that computes with an array."""
-    if isinstance(array, np.ndarray | np.generic) or sp.issparse(array):
+def namespace(*arrays):
+    """Return the namespace that computes with arrays, which must be of one library."""
+    if all(isinstance(array, np.ndarray) for array in arrays):  # (what is asked most, fast)
         return np
-    if is_foreign_sparse(array):
+    (array, *others) = arrays
+    if not others and (isinstance(array, np.generic) or sp.issparse(array)):
+        return np
+    if not others and is_foreign_sparse(array):
         import cupy
 
         return array_namespace(cupy.empty(0))
-    return array_namespace(array)
+    return array_namespace(*arrays)
 
 
 def dtype_of(X):

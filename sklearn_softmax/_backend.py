@@ -12,7 +12,6 @@ import mmap
 import numpy as np
 import scipy.sparse as sp
 from array_api_compat import (
-    array_namespace,
     is_cupy_array,
     is_numpy_namespace,
 )
@@ -25,7 +24,6 @@ _SPLIT_SAMPLE = 4096
 __all__ = [
     "add_at_labels",
     "add_matmul",
-    "array_namespace",
     "as_dense",
     "as_float",
     "as_rows",

@@ -125,8 +125,6 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0):
     history, n_stalled = _History(*curvature.step_memory), 0
     curvature.update(vector, 0)
     while True:
-        if curvature.replaces_steps and curvature.is_due(state.n_evaluations - 1):
-            history = _History(*curvature.step_memory)
         steepest, step = problem.direction(state.vector, gradient, history, curvature)
         slope = float(steepest @ step)
         # At the end a renewal would come too late to be of use.
@@ -154,7 +152,10 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0):
             return
         is_lower = state.loss - found.loss > objective.epsilon * abs(state.loss)
         n_stalled = 0 if is_lower else n_stalled + 1
-        history.append(state.vector, found.vector, gradient, found.gradient)
+        if curvature.replaces_steps and curvature.is_due(n_evaluations - 1):
+            history = _History(*curvature.step_memory)
+        else:
+            history.append(state.vector, found.vector, gradient, found.gradient)
         gradient = found.gradient
         state = Iterate(found.vector, found.loss, state.n_iter + 1, n_evaluations)
 

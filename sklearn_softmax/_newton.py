@@ -166,7 +166,7 @@ class _NewtonSystem:
         free = xp.reshape(gradient[: self._n_free, :], (-1,))
         step[: self._n_free, :] = xp.reshape(self._factor.solve(free), (self._n_free, -1))
         if self._n_free < self._n_outputs:
-            step -= xp.mean(step, axis=0)
+            step -= xp.sum(step, axis=0) / self._n_outputs
         return step
 
 

@@ -31,7 +31,7 @@ import math
 from array_api_compat import size
 
 from . import _backend
-from ._backend import array_namespace
+from ._arrays import namespace
 
 __all__ = [
     "cross_entropy",
@@ -75,7 +75,7 @@ def logsumexp(logits, *, axis=-1):
     >>> round(float(logsumexp(np.array([1e4, 1e4]))) - 1e4, 6)
     0.693147
     """
-    xp = array_namespace(logits)
+    xp = namespace(logits)
     largest = xp.max(logits, axis=axis, keepdims=True)
     total = xp.sum(xp.exp(logits - largest), axis=axis)
     return xp.squeeze(largest, axis=axis) + xp.log(total)
@@ -105,7 +105,7 @@ def softmax(logits, *, axis=-1, overwrite_logits=False):
     >>> softmax(np.array([0.0, np.log(3.0)])).round(6)
     array([0.25, 0.75])
     """
-    xp = array_namespace(logits)
+    xp = namespace(logits)
     shifted = _shift(logits, axis, overwrite_logits, xp)
     proba = _backend.exp_inplace(shifted, xp)
     proba /= xp.sum(proba, axis=axis, keepdims=True)
@@ -136,7 +136,7 @@ def log_softmax(logits, *, axis=-1):
     >>> log_softmax(np.array([0.0, 1e4], dtype=np.float32))
     array([-10000.,      0.], dtype=float32)
     """
-    xp = array_namespace(logits)
+    xp = namespace(logits)
     shifted = _shift(logits, axis, False, xp)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
@@ -181,7 +181,7 @@ def cross_entropy(logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1
     >>> round(float(cross_entropy(logits, soft)), 6)
     0.726928
     """
-    xp = array_namespace(logits, y)
+    xp = namespace(logits, y)
     shifted = _shift(logits, axis, False, xp)
     target_logit = _target_logit(shifted, y, label_smoothing, axis, xp)
     losses = xp.log(xp.sum(_backend.exp_inplace(shifted, xp), axis=axis)) - target_logit
@@ -261,7 +261,7 @@ def cross_entropy_loss_gradient(
     >>> gradient
     array([[ 0.5, -0.5]])
     """
-    xp = array_namespace(logits, y)
+    xp = namespace(logits, y)
     n_classes = logits.shape[axis]
     shifted = _shift(logits, axis, overwrite_logits, xp)
     target_logit = _target_logit(shifted, y, label_smoothing, axis, xp)
@@ -316,7 +316,7 @@ def softmax_jacobian(proba, *, axis=-1):
     array([[ 0.25, -0.25],
            [-0.25,  0.25]])
     """
-    xp = array_namespace(proba)
+    xp = namespace(proba)
     proba = xp.moveaxis(proba, axis, -1)
     column, row = xp.expand_dims(proba, axis=-1), xp.expand_dims(proba, axis=-2)
     identity = xp.eye(proba.shape[-1], dtype=proba.dtype, device=proba.device)
@@ -349,7 +349,7 @@ def cross_entropy_hessp(proba, vector, *, axis=-1):
     >>> cross_entropy_hessp(np.array([0.5, 0.5]), np.array([1.0, -1.0]))
     array([ 0.5, -0.5])
     """
-    xp = array_namespace(proba, vector)
+    xp = namespace(proba, vector)
     return proba * (vector - xp.sum(proba * vector, axis=axis, keepdims=True))
 
 
@@ -382,7 +382,7 @@ def entropy(proba, *, axis=-1, unit="nats"):
     """
     if unit not in ("nats", "bits"):
         raise ValueError(f"unit must be 'nats' or 'bits', got {unit!r}.")
-    xp = array_namespace(proba)
+    xp = namespace(proba)
     one = xp.ones((), dtype=proba.dtype, device=proba.device)
     nats = -xp.sum(proba * xp.log(xp.where(proba > 0, proba, one)), axis=axis)
     return nats / math.log(2.0) if unit == "bits" else nats
