@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from ._factored import ROWS_PER_COLUMN, DiagonalCurvature, KroneckerCurvature
-from ._newton import ExactCurvature, n_free_outputs
+from ._newton import ExactCurvature, hessian_cost, n_free_outputs
 
 # What an exact Hessian, and a sample of rows for it, may take (bytes; a tenth of X if larger).
 _EXACT_BYTES = 64 << 20
@@ -76,7 +76,7 @@ class Curvature:
         allowed_bytes = self._allowed_bytes
         if objective.l1 or n_parameters**2 * 8 > allowed_bytes:
             return 0, np.inf
-        row_cost = n_parameters**2 / 2 + objective.n_outputs * objective.n_columns**2
+        row_cost = hessian_cost(n_free_outputs(objective.n_outputs), objective.n_columns)
         affordable = int(4 * self._evaluation_cost / row_cost)
         n_sample = max(_EXACT_ROWS_PER_PARAMETER * n_parameters, affordable)
         if 3 * n_sample > n_rows:  # a sample this large saves little and costs much

@@ -15,6 +15,13 @@ from .functional import softmax
 _OUTER_BYTES = 2 << 20
 _OUTER_ROWS = 64
 _FOREIGN_OUTER_BYTES = 64 << 20
+# Products of pairs of features are taken for so many rows at once, by their size (bytes). They pay
+# from so many classes on; for fewer features, whose products stay in cache, from fewer.
+_PAIRS_BYTES = 2 << 20
+_FEWEST_PAIR_ROWS, _MOST_PAIR_ROWS = 128, 1024
+_PAIR_OUTPUTS = 6
+_PAIR_COST = 10  # of a product of two features, in multiplications of a large matrix product
+_FEW_COLUMNS, _PAIR_OUTPUTS_OF_FEW = 64, 4
 # All rows of a table this small are kept as a scaled copy (bytes).
 _SMALL_TABLE = 1 << 20
 
@@ -110,15 +117,22 @@ class _NewtonSystem:
         self._n_free = n_free_outputs(n_outputs)
         self._l2_columns = l2_columns
         self._size = self._n_free * l2_columns.shape[0]
+        self._is_by_pairs = isinstance(l2_columns, np.ndarray) and sums_pairs(
+            self._n_free, len(l2_columns)
+        )
 
     def zeros(self):
         """Return a Hessian to be added to."""
+        if self._is_by_pairs:
+            n_columns = len(self._l2_columns)
+            return np.zeros((_n_pairs(self._n_free), _n_pairs(n_columns)))
         return _arrays.zeros((self._size, self._size), self._l2_columns, "F")
 
     def add(self, rows, proba, weight, hessian):
         """Add what rows contribute to the mean, given their probabilities."""
         free = slice(1, None) if self._n_outputs == 1 else slice(self._n_free)
-        add_softmax_hessian(rows, proba[free, :], weight, hessian)
+        add = add_pairs if self._is_by_pairs else add_softmax_hessian
+        add(rows, proba[free, :], weight, hessian)
 
     def sum_over_rows(self, rows, proba, weight, share):
         """Return the sum over rows, on the threads of ``share``."""
@@ -140,6 +154,8 @@ class _NewtonSystem:
             self._factor: Any = _ForeignCholeskyFactor(hessian + self._penalty())
             return
         n_free, n_columns = self._n_free, len(self._l2_columns)
+        if self._is_by_pairs:
+            hessian = unpack_pairs(hessian, n_free, n_columns)
         by_class = hessian.T.reshape(n_free, n_columns, n_free, n_columns)
         column = np.arange(n_columns)
         for k in range(n_free):
@@ -210,6 +226,81 @@ def add_softmax_hessian(rows, proba, weight, hessian):
         blas.dsyrk(-1.0, outer.reshape(len(z), size).T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
         for k in range(n_outputs):
             by_class[k, :, k, :] += z.T @ ((p[k] * weight[part])[:, None] * z)
+
+
+def sums_pairs(n_outputs, n_columns):
+    """Return whether :func:`add_pairs` is faster than :func:`add_softmax_hessian`."""
+    least = _PAIR_OUTPUTS_OF_FEW if n_columns <= _FEW_COLUMNS else _PAIR_OUTPUTS
+    return n_outputs >= least
+
+
+def hessian_cost(n_outputs, n_columns):
+    """Return how many multiplications of a large matrix product a row's Hessian costs."""
+    if sums_pairs(n_outputs, n_columns):
+        return _n_pairs(n_outputs) * _n_pairs(n_columns) + _PAIR_COST * _n_pairs(n_columns)
+    return (n_outputs * n_columns) ** 2 / 2 + 1.5 * n_outputs * n_columns**2
+
+
+def add_pairs(rows, proba, weight, totals):
+    """Add the same to a matrix with a row for each pair of classes, a column for each of features.
+
+    The Hessian is symmetric in the classes as it is in the features. So it takes half the
+    multiplications of one triangle, and a matrix product of long rows.
+
+    Parameters
+    ----------
+    rows, proba, weight : ndarray
+        As for :func:`add_softmax_hessian`.
+    totals : ndarray of shape (n_outputs (n_outputs + 1) / 2, n_columns (n_columns + 1) / 2)
+        Added to in place.
+    """
+    n_outputs = len(proba)
+    n_rows = len(rows)
+    step = _PAIRS_BYTES // (8 * totals.shape[1])
+    step = min(max(step, _FEWEST_PAIR_ROWS), _MOST_PAIR_ROWS, max(n_rows, 1))
+    features, classes = (np.empty((size, step)) for size in totals.T.shape)
+    same = [_first_pair(k, n_outputs) for k in range(n_outputs)]
+    for start in range(0, n_rows, step):
+        part = slice(start, min(start + step, n_rows))
+        n_taken = part.stop - start
+        z, p = np.ascontiguousarray(rows[part].T), proba[:, part]
+        _multiply_pairs(z, z, features[:, :n_taken])
+        weighted = p * weight[part]
+        _multiply_pairs(-weighted, p, classes[:, :n_taken])
+        classes[same, :n_taken] += weighted
+        totals += classes[:, :n_taken] @ features[:, :n_taken].T
+
+
+def _multiply_pairs(left, right, products):
+    """Set the products of each row of ``left`` with those of ``right`` from it on."""
+    n = len(left)
+    for k in range(n):
+        first = _first_pair(k, n)
+        np.multiply(left[k], right[k:], out=products[first : first + n - k])
+
+
+def _first_pair(k, n):
+    """Return the position of the pair (k, k) among the pairs of n, which are in order."""
+    return k * n - k * (k - 1) // 2
+
+
+def _n_pairs(n):
+    return n * (n + 1) // 2
+
+
+def unpack_pairs(totals, n_outputs, n_columns):
+    """Return the Hessian for the totals of pairs: its lower triangle, in Fortran order."""
+    size = n_outputs * n_columns
+    hessian = np.zeros((size, size), order="F")
+    by_class = hessian.T.reshape(n_outputs, n_columns, n_outputs, n_columns)
+    upper = np.triu_indices(n_columns)
+    block = np.empty((n_columns, n_columns))
+    pairs = iter(totals)
+    for k in range(n_outputs):
+        for other in range(k, n_outputs):
+            block[upper] = block.T[upper] = next(pairs)
+            by_class[k, :, other, :] = block
+    return hessian
 
 
 def _add_foreign_hessian(rows, proba, weight, hessian):

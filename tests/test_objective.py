@@ -9,7 +9,7 @@ from sklearn_softmax import _blocks, _newton
 from sklearn_softmax._blocks import RowBlocks
 from sklearn_softmax._curvature import Curvature
 from sklearn_softmax._factored import DiagonalCurvature, KroneckerCurvature
-from sklearn_softmax._newton import ExactCurvature, add_softmax_hessian
+from sklearn_softmax._newton import ExactCurvature, add_pairs, add_softmax_hessian, unpack_pairs
 from sklearn_softmax._objective import SoftmaxObjective
 from sklearn_softmax._scaling import Scaling
 
@@ -85,17 +85,34 @@ def test_exact_curvature_inverts_the_hessian(rng, n_classes):
     assert_inverts_the_hessian(rng, curvature, objective, vector)
 
 
+def softmax_hessian(rows, proba, weight):
+    """Return the Hessian by its definition."""
+    return sum(
+        w * np.kron(np.diag(p) - np.outer(p, p), np.outer(z, z))
+        for w, p, z in zip(weight, proba.T, rows, strict=True)
+    )
+
+
 @pytest.mark.parametrize("n_outputs", [1, 4])
 def test_softmax_hessian_by_definition(rng, n_outputs):
     rows, weight = rng.standard_normal((200, 3)), rng.random(200)
     proba = rng.dirichlet(np.ones(5), 200).T[:n_outputs]
-    expected = sum(
-        w * np.kron(np.diag(p) - np.outer(p, p), np.outer(z, z))
-        for w, p, z in zip(weight, proba.T, rows, strict=True)
-    )
     got = np.ones((3 * n_outputs, 3 * n_outputs), order="F")
     add_softmax_hessian(rows, proba, weight, got)
-    assert_allclose(np.tril(got), np.tril(1 + expected), atol=1e-12)
+    expected = 1 + softmax_hessian(rows, proba, weight)
+    assert_allclose(np.tril(got), np.tril(expected), atol=1e-12)
+
+
+@pytest.mark.parametrize(("n_outputs", "n_columns"), [(1, 1), (4, 3), (7, 10)])
+@pytest.mark.parametrize("n_rows", [1, 200])
+def test_softmax_hessian_by_pairs(rng, monkeypatch, n_outputs, n_columns, n_rows):
+    monkeypatch.setattr(_newton, "_MOST_PAIR_ROWS", 64)  # several parts, the last not full
+    rows, weight = rng.standard_normal((n_rows, n_columns)), rng.random(n_rows)
+    proba = rng.dirichlet(np.ones(8), n_rows).T[:n_outputs]
+    totals = np.zeros((n_outputs * (n_outputs + 1) // 2, n_columns * (n_columns + 1) // 2))
+    add_pairs(rows, proba, weight, totals)
+    got = unpack_pairs(totals, n_outputs, n_columns)
+    assert_allclose(np.tril(got), np.tril(softmax_hessian(rows, proba, weight)), atol=1e-12)
 
 
 def test_exact_curvature_by_blocks_and_from_a_copy(rng, monkeypatch):
