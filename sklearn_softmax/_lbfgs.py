@@ -34,6 +34,8 @@ _SLACK = 1e-9
 # A trial step with a slope still this steep, relative to the start, is too short.
 _STEEP = 0.9
 _MAX_TRIALS = 30
+# An exact Hessian, of some iterations ago, is right in size within this factor.
+_LARGEST_RESIZE = 10.0
 # After so many steps without a decrease that rounding would show, the loss is at its minimum.
 _PATIENCE = 10
 # A loss this small, relative to the start, counts as no smaller.
@@ -246,6 +248,8 @@ class _History:
         if free is not None:
             last = last * cast(free, np.float64)
         size = diagonal[-1] / float(last @ curvature.solve(last, free))
+        if curvature.replaces_steps:  # (a step across a bend shows more than there is elsewhere)
+            size = min(max(size, 1 / _LARGEST_RESIZE), _LARGEST_RESIZE)
         remainder = diagonal * shares - size * self._dot(self._differences, result)[slots]
         remainder, _ = lapack.dtrtrs(products, remainder, trans=1)
         return self._combine(result, self._steps, slots, remainder, free, size)
@@ -335,9 +339,13 @@ class _Smooth:
             level = loss <= state.loss + rounding and abs(new_slope) <= -_LEVEL * slope
             if decreased or level:
                 best = _Found(n_trials, vector, loss, gradient)
-                if new_slope >= _STEEP * slope or farthest < np.inf:
+                if new_slope >= _STEEP * slope:
                     return best
-                # Still descending as at the start: go further, as the slopes suggest.
+                # Still descending as at the start: go further.
+                if farthest < np.inf:
+                    low, low_loss, low_slope = length, loss, new_slope
+                    length = float(np.sqrt(low * farthest))
+                    continue
                 bend = new_slope - low_slope
                 growth = -new_slope / bend if bend > 0 else np.inf
                 low, low_loss, low_slope, reach = length, loss, new_slope, length - low

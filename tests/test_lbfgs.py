@@ -89,6 +89,24 @@ def test_trials_may_be_infinite():
     assert_allclose(last.vector, 1.0, rtol=1e-7)
 
 
+class Wall:
+    """A slope that ends at a steep wall: 1 - v, and far more beyond 0.03."""
+
+    epsilon = 2.2e-16
+
+    def loss_gradient(self, vector):
+        (v,) = vector
+        beyond = max(v - 0.03, 0.0)
+        return 1.0 - v + 1e4 * beyond**2, np.array([-1.0 + 2e4 * beyond])
+
+
+def test_a_step_up_to_a_wall_is_not_a_short_one():
+    iterates = lbfgs(Wall(), Scaled(), np.zeros(1), tol=1e-8)
+    _, first = next(iterates), next(iterates)
+    # (0.01 descends as steeply as the start does, 0.1 is beyond the wall.)
+    assert 0.02 < first.vector[0] < 0.04
+
+
 def test_a_start_that_is_infinite_is_an_error():
     with pytest.raises(ValueError, match="not finite at the start"):
         next(lbfgs(Barrier(), Scaled(), np.array([-1.0]), tol=1e-4))
