@@ -5,6 +5,7 @@ gradient, so X is read from memory once, and no array of n_samples x n_classes e
 Here, and only here, is decided where the rows are and which thread works on them.
 """
 
+import copy
 import functools
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +102,14 @@ class RowBlocks:
     def borrow_threads(self, other):
         """Work on the threads of other rows, within whose context this is."""
         self._n_threads, self._threads = other._n_threads, other._thread_pool()
+
+    def in_float32(self):
+        """Return the same rows, for products in float32; within the context of these."""
+        other = copy.copy(self)
+        other.dtype = np.dtype(np.float32)
+        other.block_rows = other._choose_block_rows()
+        other.borrow_threads(self)
+        return other
 
     def __enter__(self):
         n_threads = None if self._n_jobs is None else joblib.effective_n_jobs(self._n_jobs)

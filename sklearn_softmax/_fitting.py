@@ -198,6 +198,7 @@ def _lbfgs(estimator, objective, vector):
         tol=estimator.tol,
         l1_weights=objective.l1_weights if estimator.l1_ratio else None,
         n_iter=n_iter,
+        rough=None if estimator.l1_ratio else objective.rough(),
     )
 
 

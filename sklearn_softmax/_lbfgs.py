@@ -36,6 +36,10 @@ _STEEP = 0.9
 _MAX_TRIALS = 30
 # An exact Hessian, of some iterations ago, is right in size within this factor.
 _LARGEST_RESIZE = 10.0
+# An objective in lower precision does until the decrement is this small, squared and relative.
+_ROUGH = 1e-3
+# ... and the loss this share of what it was at the start: what is left of it may be rounding.
+_LEAST_ROUGH_LOSS = 1e-2
 # After so many steps without a decrease that rounding would show, the loss is at its minimum.
 _PATIENCE = 10
 # A loss this small, relative to the start, counts as no smaller.
@@ -72,7 +76,7 @@ class Iterate:
     status: str = "running"
 
 
-def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0):
+def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough=None):
     r"""Minimise a convex objective, plus :math:`\sum_j \lambda_j |v_j|` if asked to.
 
     With an L1 penalty this is orthant-wise L-BFGS [3]_ on the parameters that are not at rest
@@ -98,6 +102,10 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0):
         When to stop: see the module's documentation.
     l1_weights : ndarray or None, default=None
         The :math:`\lambda`, in the shape of ``vector``.
+    n_iter : int, default=0
+        How many iterations went before.
+    rough : object or None, default=None
+        The same objective in lower precision, which is evaluated as long as it does.
 
     Yields
     ------
@@ -115,7 +123,8 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0):
     .. [4] M. Schmidt, "Graphical model structure learning with L1-regularization", PhD thesis
        (2010), section 2.3.
     """
-    problem = _Smooth(objective) if l1_weights is None else _Orthantwise(objective, l1_weights)
+    exact = _Smooth(objective) if l1_weights is None else _Orthantwise(objective, l1_weights)
+    problem = exact if rough is None else _Smooth(rough)
     loss, gradient = problem.evaluate(vector)
     if not (np.isfinite(loss) and all_finite(gradient)):
         raise ValueError(
@@ -124,7 +133,8 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0):
         )
     state = Iterate(vector, loss, n_iter)
     enough, negligible = max(tol**2, _RESOLUTION), _NEGLIGIBLE * abs(loss)
-    history, n_stalled = _History(*curvature.step_memory), 0
+    least_rough_loss = _LEAST_ROUGH_LOSS * abs(loss)
+    history, n_stalled, told = _History(*curvature.step_memory), 0, None
     curvature.update(vector, 0)
     while True:
         steepest, step = problem.direction(state.vector, gradient, history, curvature)
@@ -138,21 +148,33 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0):
         if is_renewed or slope > 0:
             steepest, step = problem.direction(state.vector, gradient, history, curvature)
             slope = float(steepest @ step)
+        is_fine = -slope <= max(_ROUGH**2 * abs(state.loss), threshold)
+        is_low = is_fine or abs(state.loss) <= least_rough_loss
+        if problem is not exact and (is_low or n_stalled == _PATIENCE):
+            problem, n_stalled = exact, 0
+            state.loss, gradient = problem.evaluate(state.vector)
+            state.n_evaluations += 1
+            continue
         state.decrement = -0.5 * slope
         if -slope <= threshold or n_stalled == _PATIENCE:
             state.status = "converged"
-        yield state
+        if state is not told or state.status != "running":
+            told = state
+            yield state
         if state.status != "running":
             return
         found = problem.search(state, steepest, step, slope)
         n_evaluations = state.n_evaluations + found.n_trials
         if found.vector is None:
             state.n_evaluations = n_evaluations
+            if problem is not exact:
+                n_stalled = _PATIENCE
+                continue
             is_resolved = -slope <= objective.epsilon * abs(state.loss)
             state.status = "converged" if is_resolved else "precision"
             yield state
             return
-        is_lower = state.loss - found.loss > objective.epsilon * abs(state.loss)
+        is_lower = state.loss - found.loss > problem.epsilon * abs(state.loss)
         n_stalled = 0 if is_lower else n_stalled + 1
         if curvature.replaces_steps and curvature.is_due(n_evaluations - 1):
             history = _History(*curvature.step_memory)
@@ -312,6 +334,7 @@ class _Smooth:
 
     def __init__(self, objective):
         self._objective = objective
+        self.epsilon = objective.epsilon
         self.evaluate = objective.loss_gradient
 
     def direction(self, vector, gradient, history, curvature):
@@ -364,6 +387,7 @@ class _Orthantwise:
 
     def __init__(self, objective, l1_weights):
         self._objective = objective
+        self.epsilon = objective.epsilon
         self._l1_weights = l1_weights
 
     def evaluate(self, vector):

@@ -32,6 +32,12 @@ _COMPILED_PARAMETERS = 100_000
 # Codes of the dtypes of X that they take: booleans, integers, float32 and float64.
 _COMPILED_TYPES = "?bBhHiIlLqQfd"
 
+# From so many multiplications on, an evaluation in float32 saves more than the change to it costs.
+_ROUGH_WORK = 5_000_000
+# Means of features, in standard deviations, that leave float32 digits enough; and features whose
+# squares are finite in it, as far as their scale tells.
+_LARGEST_OFFSET, _LARGEST_ROUGH = 100.0, 1e12
+
 # Parameters that stay in cache while several things are done to them.
 _CHUNK = 1 << 15
 
@@ -97,6 +103,23 @@ class SoftmaxObjective:
             # Centred sparse features are dense; and text comes with scales of its own.
             return Scaling.unscaled()
         return Scaling.of_rows(self.blocks, center=self.fit_intercept)
+
+    def rough(self):
+        """Return the same objective with products in float32; None where that would not do.
+
+        It would not where the work is too little to matter, and where float32 would lose in the
+        mean of a feature what the rows differ by.
+        """
+        blocks = self.blocks
+        is_dense = blocks.is_local and blocks.is_numpy and not blocks.is_sparse
+        if not is_dense or not blocks.is_in_memory or blocks.dtype == np.float32:
+            return None
+        if self.scaling.is_trivial or blocks.n_stored * self.n_outputs < _ROUGH_WORK:
+            return None
+        center, scale = np.abs(self.scaling.center), self.scaling.scale
+        if np.max(center / scale) > _LARGEST_OFFSET or np.max(center + scale) > _LARGEST_ROUGH:
+            return None
+        return SoftmaxObjective(blocks.in_float32(), **self._options, scaling=self.scaling)
 
     def walk(self, order, step, carry):
         """Return ``step(objective, carry, order)``.

@@ -195,3 +195,32 @@ def test_numba_may_be_missing(monkeypatch):
             assert SoftmaxRegressionClassifier().fit(make(X), y).score(X, y) > 0.99
     finally:
         _backend.compiled_loops.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "uint8"])
+@pytest.mark.parametrize("work", [0, np.inf])
+def test_a_start_in_float32_changes_nothing_of_the_result(monkeypatch, dtype, work):
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(dtype)
+    set_threshold(monkeypatch, work)
+    models = []
+    for rough_work in (np.inf, 0):
+        monkeypatch.setattr(_objective, "_ROUGH_WORK", rough_work)
+        models.append(SoftmaxRegressionClassifier(C=0.01, tol=1e-8).fit(X, y))
+    assert models[0].loss_curve_ != models[1].loss_curve_
+    assert_allclose(models[0].coef_, models[1].coef_, atol=1e-7)
+
+
+def test_float32_is_not_for_every_start(rng, monkeypatch):
+    monkeypatch.setattr(_objective, "_ROUGH_WORK", 0)
+    X, y = rng.standard_normal((50, 6)), rng.integers(0, 3, 50)
+
+    def has_rough(X):
+        with RowBlocks(X, y, n_classes=3) as blocks:
+            return SoftmaxObjective(blocks, C=1.0).rough() is not None
+
+    assert has_rough(X)
+    assert not has_rough(X.astype(np.float32))  # it is in float32 already
+    assert not has_rough(sparse(X))
+    assert not has_rough(X + 1e4)  # float32 has not digits enough for the mean and the rest
+    assert not has_rough(X * 1e30)

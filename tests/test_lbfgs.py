@@ -139,3 +139,38 @@ def test_memory_for_steps_to_come_is_not_computed_with(monkeypatch):
     objective = Quadratic()
     *_, last = lbfgs(objective, Scaled(), np.zeros(20), tol=1e-8)
     assert last.status == "converged"
+
+
+@pytest.mark.parametrize("noise", [1e-7, 1e-4])
+def test_a_rough_objective_gives_way_to_the_exact_one(noise):
+    exact = Quadratic()
+    rough = Quadratic(noise=noise, epsilon=noise)
+    states = list(lbfgs(exact, Scaled(), np.zeros(20), tol=1e-8, rough=rough))
+    assert_allclose(states[-1].vector, exact.minimum, atol=1e-6)
+    assert states[-1].status == "converged"
+    assert [state.n_iter for state in states] == list(range(len(states)))
+    assert rough.n_evaluations > 1
+    assert states[-1].n_evaluations == rough.n_evaluations + exact.n_evaluations
+
+
+class Lost(Quadratic):
+    """An objective of which rounding leaves nothing: no step seems to lead down."""
+
+    def loss_gradient(self, vector):
+        loss, gradient = super().loss_gradient(vector)
+        return loss + 1e3 * (self.n_evaluations > 1), gradient
+
+
+def test_a_rough_objective_that_is_lost_does_no_harm():
+    exact, rough = Quadratic(), Lost(epsilon=1e-7)
+    states = list(lbfgs(exact, Scaled(), np.zeros(20), tol=1e-8, rough=rough))
+    assert_allclose(states[-1].vector, exact.minimum, atol=1e-6)
+    assert [state.n_iter for state in states] == list(range(len(states)))
+
+
+def test_a_rough_objective_is_left_where_little_loss_is_left():
+    exact, rough = Quadratic(), Quadratic(noise=1e-7, epsilon=1e-7)
+    start = exact.minimum + 30.0  # there the loss is much larger than at the minimum
+    states = list(lbfgs(exact, Scaled(), start, tol=1e-8, rough=rough))
+    assert_allclose(states[-1].vector, exact.minimum, atol=1e-6)
+    assert exact.n_evaluations > rough.n_evaluations
