@@ -132,7 +132,8 @@ class SoftmaxRegressionClassifier(
         Number of iterations or epochs.
     loss_curve_ : list of float
         The objective after each iteration (divided by the sum of weights: a mean, in nats);
-        for "sgd", the mean over each epoch's batches.
+        for "sgd", the mean over each epoch's batches. On large sparse X "lbfgs" begins with
+        sweeps over the rows, whose loss is that of each row when it was its turn.
     validation_score_curve_ : list of float
         Mean log-likelihood (the negative log loss, in nats) of the validation rows after each
         iteration. Only with ``early_stopping``.

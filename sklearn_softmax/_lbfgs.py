@@ -36,10 +36,9 @@ _STEEP = 0.9
 _MAX_TRIALS = 30
 # An exact Hessian, of some iterations ago, is right in size within this factor.
 _LARGEST_RESIZE = 10.0
-# An objective in lower precision does until the decrement is this small, squared and relative.
-_ROUGH = 1e-3
-# ... and the loss this share of what it was at the start: what is left of it may be rounding.
-_LEAST_ROUGH_LOSS = 1e-2
+# A tolerance that lower precision is good for; and the share of the first loss below which
+# rounding errors may be as large as the loss.
+_ROUGH, _LEAST_ROUGH_LOSS = 1e-3, 1e-2
 # After so many steps without a decrease that rounding would show, the loss is at its minimum.
 _PATIENCE = 10
 # A loss this small, relative to the start, counts as no smaller.
@@ -124,7 +123,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
        (2010), section 2.3.
     """
     exact = _Smooth(objective) if l1_weights is None else _Orthantwise(objective, l1_weights)
-    problem = exact if rough is None else _Smooth(rough)
+    problem = exact if rough is None else _Rough(rough)
     loss, gradient = problem.evaluate(vector)
     if not (np.isfinite(loss) and all_finite(gradient)):
         raise ValueError(
@@ -133,8 +132,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
         )
     state = Iterate(vector, loss, n_iter)
     enough, negligible = max(tol**2, _RESOLUTION), _NEGLIGIBLE * abs(loss)
-    least_rough_loss = _LEAST_ROUGH_LOSS * abs(loss)
-    history, n_stalled, told = _History(*curvature.step_memory), 0, None
+    history, n_stalled, is_new = _History(*curvature.step_memory), 0, True
     curvature.update(vector, 0)
     while True:
         steepest, step = problem.direction(state.vector, gradient, history, curvature)
@@ -148,9 +146,9 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
         if is_renewed or slope > 0:
             steepest, step = problem.direction(state.vector, gradient, history, curvature)
             slope = float(steepest @ step)
-        is_fine = -slope <= max(_ROUGH**2 * abs(state.loss), threshold)
-        is_low = is_fine or abs(state.loss) <= least_rough_loss
-        if problem is not exact and (is_low or n_stalled == _PATIENCE):
+        if problem is not exact and (
+            n_stalled == _PATIENCE or problem.is_spent(state, -slope, tol)
+        ):
             problem, n_stalled = exact, 0
             state.loss, gradient = problem.evaluate(state.vector)
             state.n_evaluations += 1
@@ -158,8 +156,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
         state.decrement = -0.5 * slope
         if -slope <= threshold or n_stalled == _PATIENCE:
             state.status = "converged"
-        if state is not told or state.status != "running":
-            told = state
+        if is_new or state.status != "running":
             yield state
         if state.status != "running":
             return
@@ -167,8 +164,8 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
         n_evaluations = state.n_evaluations + found.n_trials
         if found.vector is None:
             state.n_evaluations = n_evaluations
-            if problem is not exact:
-                n_stalled = _PATIENCE
+            if problem is not exact:  # once more, exactly
+                n_stalled, is_new = _PATIENCE, False
                 continue
             is_resolved = -slope <= objective.epsilon * abs(state.loss)
             state.status = "converged" if is_resolved else "precision"
@@ -180,7 +177,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
             history = _History(*curvature.step_memory)
         else:
             history.append(state.vector, found.vector, gradient, found.gradient)
-        gradient = found.gradient
+        gradient, is_new = found.gradient, True
         state = Iterate(found.vector, found.loss, state.n_iter + 1, n_evaluations)
 
 
@@ -380,6 +377,21 @@ class _Smooth:
                 farthest = length
                 length = _cubic_minimum(low, low_loss, low_slope, length, loss, new_slope)
         return _Found(_MAX_TRIALS) if best is None else best
+
+
+class _Rough(_Smooth):
+    """The same in lower precision, until what it cannot show matters."""
+
+    def __init__(self, objective):
+        super().__init__(objective)
+        self._least_loss: Any = None
+
+    def is_spent(self, state, expected, tol):
+        """Return whether the decrease that a step expects, or the loss, is too little for it."""
+        if self._least_loss is None:
+            self._least_loss = _LEAST_ROUGH_LOSS * abs(state.loss)
+        loss = abs(state.loss)
+        return expected <= max(_ROUGH, tol) ** 2 * loss or loss <= self._least_loss
 
 
 class _Orthantwise:
