@@ -1,12 +1,14 @@
-"""What users do all day, ours beside scikit-learn: grid searches, predictions, memory, threads.
+"""What users do all day: grid searches, predictions, memory, threads, one evaluation of the loss.
 
 SOFTMAX_DATA=FOLDER python benchmarks/everyday.py
 """
 
 import argparse
+import os
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
@@ -16,7 +18,21 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax import SoftmaxRegressionClassifier, _objective
+from sklearn_softmax._blocks import RowBlocks
+from sklearn_softmax._objective import SoftmaxObjective
+
+PARTS = ["grid", "predict", "memory", "threads", "evaluation"]
+N_THREADS = os.cpu_count()
+# Shapes, classes and dtypes of X.
+EVALUATED = (
+    ((60_000, 784), 10, "float64"),
+    ((60_000, 784), 10, "float32"),
+    ((60_000, 784), 10, "uint8"),
+    ((20_000, 400), 150, "float64"),
+    ((200_000, 100), 50, "float64"),
+    ((93_000, 54), 7, "int16"),
+)
 
 PREDICTED = ("digits", "letter", "otto", "covertype_93k", "fashion_mnist[scale=255]", "clinc151")
 
@@ -108,9 +124,47 @@ def threads(names):
         )
 
 
+def machine_rates():
+    """Return bytes read and multiplications and additions done a second, on all threads."""
+    numbers = np.zeros(1 << 27, dtype=np.float32)
+    halves = np.array_split(numbers, N_THREADS)
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        reading = numbers.nbytes / seconds(lambda: list(pool.map(np.max, halves)))
+    work = {}
+    for dtype in (np.float64, np.float32):
+        a, b = np.ones((2, 3000, 3000), dtype=dtype)
+        work[np.dtype(dtype)] = 2 * len(a) ** 3 / seconds(lambda a=a, b=b: a @ b)
+    return reading, work
+
+
+def evaluations():
+    """One evaluation of loss and gradient, beside the least that X and the products ask for."""
+    reading, work = machine_rates()
+    rates = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in work.items())
+    print(f"read {reading / 1e9:.1f} GB/s, matrix products {rates}")
+    rng = np.random.default_rng(0)
+    for shape, n_classes, dtype in EVALUATED:
+        X = rng.integers(0, 255, shape, dtype=np.uint8).astype(dtype)
+        y = rng.integers(0, n_classes, len(X))
+        taken = []
+        for compiled_work in (0, np.inf):
+            _objective._COMPILED_WORK = compiled_work
+            with RowBlocks(X, y, n_classes=n_classes) as blocks:
+                objective = SoftmaxObjective(blocks, C=1.0)
+                vector = np.zeros(objective.n_outputs * objective.n_columns)
+                objective.loss_gradient(vector)
+                taken.append(seconds(lambda o=objective, v=vector: o.loss_gradient(v), 9))
+        least = max(X.nbytes / reading, 4 * X.size * n_classes / work[blocks.dtype])
+        print(
+            f"evaluation of {shape[0]} x {shape[1]} x {n_classes}, {X.dtype}: Numba "
+            f"{1e3 * taken[0]:.1f} ms, NumPy {1e3 * taken[1]:.1f} ms, least {1e3 * least:.1f} ms: "
+            f"{min(taken) / least:.2f}x"
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", default=["grid", "predict", "memory", "threads"])
+    parser.add_argument("--only", nargs="+", default=PARTS)
     parser.add_argument("--data", nargs="+", default=list(PREDICTED))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -123,6 +177,8 @@ def main():
         memory(arguments.data)
     if "threads" in arguments.only:
         threads(arguments.data)
+    if "evaluation" in arguments.only:
+        evaluations()
 
 
 if __name__ == "__main__":
