@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from ._factored import ROWS_PER_COLUMN, DiagonalCurvature, KroneckerCurvature
-from ._newton import ExactCurvature, hessian_cost, n_free_outputs
+from ._hessians import hessian_cost
+from ._newton import ExactCurvature, n_free_outputs
 
 # What an exact Hessian, and a sample of rows for it, may take (bytes; a tenth of X if larger).
 _EXACT_BYTES = 64 << 20

@@ -5,11 +5,12 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_softmax import _blocks, _newton
+from sklearn_softmax import _blocks, _hessians, _newton
 from sklearn_softmax._blocks import RowBlocks
 from sklearn_softmax._curvature import Curvature
 from sklearn_softmax._factored import DiagonalCurvature, KroneckerCurvature
-from sklearn_softmax._newton import ExactCurvature, add_pairs, add_softmax_hessian, unpack_pairs
+from sklearn_softmax._hessians import add_pairs, add_softmax_hessian, unpack_pairs
+from sklearn_softmax._newton import ExactCurvature
 from sklearn_softmax._objective import SoftmaxObjective
 from sklearn_softmax._scaling import Scaling
 
@@ -106,7 +107,7 @@ def test_softmax_hessian_by_definition(rng, n_outputs):
 @pytest.mark.parametrize(("n_outputs", "n_columns"), [(1, 1), (4, 3), (7, 10)])
 @pytest.mark.parametrize("n_rows", [1, 200])
 def test_softmax_hessian_by_pairs(rng, monkeypatch, n_outputs, n_columns, n_rows):
-    monkeypatch.setattr(_newton, "_MOST_PAIR_ROWS", 64)  # several parts, the last not full
+    monkeypatch.setattr(_hessians, "_MOST_PAIR_ROWS", 64)  # several parts, the last not full
     rows, weight = rng.standard_normal((n_rows, n_columns)), rng.random(n_rows)
     proba = rng.dirichlet(np.ones(8), n_rows).T[:n_outputs]
     totals = np.zeros((n_outputs * (n_outputs + 1) // 2, n_columns * (n_columns + 1) // 2))

@@ -32,6 +32,7 @@ LAYERS = [
     "_curvature",
     "_newton",
     "_factored",
+    "_hessians",
     "_objective",
     "_rows",
     "_scaling",
