@@ -123,7 +123,7 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
        (2010), section 2.3.
     """
     exact = _Smooth(objective) if l1_weights is None else _Orthantwise(objective, l1_weights)
-    problem = exact if rough is None else _Rough(rough)
+    problem: Any = exact if rough is None else _Rough(rough)
     loss, gradient = problem.evaluate(vector)
     if not (np.isfinite(loss) and all_finite(gradient)):
         raise ValueError(
