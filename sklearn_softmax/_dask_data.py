@@ -7,7 +7,6 @@ import dask
 import dask.array as da
 import numpy as np
 from dask.delayed import delayed
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from . import _targets
@@ -257,7 +256,7 @@ def _merged(found, data, known):
     labels = [item[0] for item in found]
     if known is None and data.has_labels:
         classes = np.unique(np.concatenate(labels))
-        check_classification_targets(classes)
+        _targets.check_classes(classes)
     else:
         classes = labels[0] if known is None else known
     for number, names in enumerate(labels):

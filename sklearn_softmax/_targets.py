@@ -6,7 +6,10 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
 from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
 
+# Kinds of dtypes that hold labels whatever their values: booleans, integers and strings.
+_LABEL_KINDS = "biuU"
 # How far a row of probabilities may be from summing to 1.
 _SUM_TOLERANCE = 1e-5
 
@@ -18,6 +21,23 @@ def is_distribution(y):
         shape = np.shape(y[0])
         return len(shape) == 1 and shape[0] > 1
     return shape is not None and len(shape) == 2 and shape[1] > 1
+
+
+def check_labels(y, classes=None):
+    """Check that labels are such; parameters and result as for :func:`encode_labels`."""
+    if y.dtype.kind not in _LABEL_KINDS:
+        check_classification_targets(y)
+    found, codes = encode_labels(y, classes)
+    if 2 * len(found) > len(y):  # (it warns of that)
+        check_classification_targets(y)
+    return found, codes
+
+
+def check_classes(classes):
+    """Raise an error if what was found as labels are numbers of a regression."""
+    if classes.dtype.kind not in _LABEL_KINDS:
+        # (It warns where most labels differ from each other, as these do.)
+        check_classification_targets(np.repeat(classes, 3))
 
 
 def encode_labels(y, classes=None):

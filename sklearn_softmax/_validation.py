@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from . import _targets
@@ -167,20 +166,19 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
     X = on_host(X) if estimator.device == "cpu" else X
     if is_distribution or is_sliceable(X) or is_foreign(X):
         X = check_features(estimator, X, reset=is_first)
+        if not is_distribution:
+            y = column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
     else:
         X, y = validate_data(estimator, X, y, reset=is_first, **FEATURE_CHECKS)
         X = on_gpu(X) if estimator.device == "cuda" else X
-    if not is_distribution:
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(X, y)
-        check_classification_targets(y)
     known = _known_classes(estimator, classes) if is_stream else None
     if is_distribution:
         classes, y = _targets.check_distribution(y, known)
         if len(y) != X.shape[0]:
             raise ValueError(f"X has {X.shape[0]} rows, but y has {len(y)}.")
     else:
-        classes, y = _targets.encode_labels(y, known)
+        classes, y = _targets.check_labels(y, known)
     if len(classes) < 2:
         raise ValueError(
             f"{type(estimator).__name__} needs samples of at least 2 classes in the data, but "

@@ -277,3 +277,11 @@ def test_what_is_not_finite_in_x_is_told(rng, value, shape, kind, options):
     with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
         clf.set_params(early_stopping=False).partial_fit(KINDS[kind](X), y, classes=range(5))
     assert not hasattr(clf, "coef_")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", [int, float, str])
+def test_labels_that_look_like_a_regression_are_told(dtype):
+    rows, labels = np.arange(30.0).reshape(-1, 1), np.arange(30).astype(dtype)
+    with pytest.warns(UserWarning, match="number of unique classes is greater than 50%"):
+        SoftmaxRegressionClassifier(max_iter=1).fit(rows, labels)

@@ -140,6 +140,14 @@ def test_parquet_files(table, tmp_path):
     assert clf.predict(X_parts).numblocks == (4,)
 
 
+@quiet
+@pytest.mark.parametrize("dtype", [int, float])
+def test_many_classes(table, dtype):
+    X, y = table[0], np.arange(len(table[0])) % 25
+    clf = SoftmaxRegressionClassifier(max_iter=2).fit(da.from_array(X, chunks=500), y.astype(dtype))
+    assert len(clf.classes_) == 25
+
+
 def test_distributions(table):
     X, y, weight = table
     proba = pd.get_dummies(y).astype(float)
