@@ -30,7 +30,7 @@ GAPS = (1e-4, 1e-6)
 OURS = "sklearn_softmax"
 AS_IT_COMES = "defaults"
 # A solver may take so many times as long as ours, and at least so many seconds.
-PATIENCE, LEAST_LIMIT = 10, 2.0
+PATIENCE, LEAST_LIMIT = 10, 5.0
 # A fit is repeated until this many seconds have passed, and three times if it is not long.
 REPEAT_SECONDS, LONG_SECONDS = 0.3, 5.0
 # A callback's solver ends when its objective falls by less than this, relatively.
