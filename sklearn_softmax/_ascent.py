@@ -25,6 +25,8 @@ References
    loss minimization", JMLR 14 (2013).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ._lbfgs import Iterate
@@ -33,6 +35,9 @@ from ._lbfgs import Iterate
 _INTERCEPT_CURVATURE = 0.3
 # Dual vectors may take so much memory (bytes; a tenth of X if larger).
 _DUAL_BYTES = 64 << 20
+# A row may be so much longer than others, squared: the curvature of its step is that of the square,
+# and what a few very long rows undo of each other takes more sweeps than L-BFGS has iterations.
+_LARGEST_SQUARE = 10.0
 # Sweeps end when so many of them have not made the gap smaller than this share of what it was.
 _PATIENCE, _LEAST_PROGRESS = 5, 0.8
 
@@ -43,7 +48,17 @@ def applies(objective):
     if blocks.sparse_share is None or not blocks.has_labels or objective.l1 or not objective.l2:
         return False
     allowed_bytes = max(_DUAL_BYTES, blocks.n_stored * 8 // 10)
-    return blocks.n_rows * objective.n_outputs * 8 <= allowed_bytes
+    if blocks.n_rows * objective.n_outputs * 8 > allowed_bytes:
+        return False
+    squares = _squared_norms(blocks.X)
+    return bool(squares.max() <= _LARGEST_SQUARE * squares.mean())
+
+
+def _squared_norms(X):
+    """Return the squared norm of each row of a CSR matrix."""
+    with np.errstate(over="ignore", invalid="ignore"):  # (others say what is wrong with X)
+        totals = np.cumsum(np.append(0.0, X.data.astype(np.float64) ** 2))
+        return np.diff(totals[X.indptr])
 
 
 def ascend(objective, vector, *, tol):
@@ -81,6 +96,7 @@ def ascend(objective, vector, *, tol):
     duals = np.zeros((blocks.n_rows, objective.n_outputs))
     rng = np.random.default_rng(0)  # a fixed seed: the steps are a function of the data alone
     gaps = []
+    start = vector
     state = Iterate(vector, np.inf, n_evaluations=0)
     while True:
         yield state
@@ -111,4 +127,5 @@ def ascend(objective, vector, *, tol):
         state = Iterate(vector, loss, len(gaps), n_evaluations=0, decrement=gaps[-1])
         is_slow = len(gaps) > _PATIENCE and gaps[-1] > _LEAST_PROGRESS * gaps[-1 - _PATIENCE]
         if gaps[-1] <= 0.5 * tol**2 * loss or is_slow:
-            return state
+            # (Where they have led up and not down, L-BFGS is better off with the start.)
+            return state if loss < np.log(objective.n_classes) else replace(state, vector=start)

@@ -135,6 +135,21 @@ def test_values_without_a_loss_are_an_error(any_size, value):
         SoftmaxRegressionClassifier().fit(X, y)
 
 
+def test_a_start_that_is_worse_than_none_is_not_taken(any_size, monkeypatch):
+    monkeypatch.setattr(_ascent, "_LARGEST_SQUARE", np.inf)
+    X, y = text(3)
+    X = X.tolil()
+    X[::10] *= 3000.0  # long rows, of the same words as others
+    X = X.tocsr()
+    with RowBlocks(X, y, n_classes=3) as blocks:
+        objective = SoftmaxObjective(blocks, C=100.0)
+        states = sweep(objective, tol=1e-3)
+        loss, _ = objective.loss_gradient(states[-1].vector)
+    assert states[-1].loss > np.log(3)
+    assert loss == pytest.approx(np.log(3))
+    assert states[-1].n_iter == len(states) - 1
+
+
 def applies_to(X, y, n_classes, C=1.0, l1_ratio=0.0):
     with RowBlocks(X, y, n_classes=n_classes) as blocks:
         return _ascent.applies(SoftmaxObjective(blocks, C=C, l1_ratio=l1_ratio))
@@ -147,6 +162,8 @@ def test_only_what_has_the_form_is_swept(any_size, monkeypatch):
     assert not applies_to(X, y, 3, l1_ratio=0.5)
     assert not applies_to(X, np.eye(3)[y], 3)
     assert not applies_to(X.toarray(), y, 3)
+    long_row = X.multiply(np.where(np.arange(len(y)) == 5, 20.0, 1.0)[:, None]).tocsr()
+    assert not applies_to(long_row, y, 3)
     monkeypatch.setattr(_ascent, "_DUAL_BYTES", 8 * 3 * len(y) - 1)
     assert not applies_to(X, y, 3)
     monkeypatch.setattr(_blocks, "_COMPILED_SPARSE_WORK", np.inf)
