@@ -29,6 +29,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ._blocks import spare_bytes
 from ._lbfgs import Iterate
 
 # The intercept's curvature of a row of mean weight, where 1 is that of the penalty.
@@ -47,18 +48,11 @@ def applies(objective):
     blocks = objective.blocks
     if blocks.sparse_share is None or not blocks.has_labels or objective.l1 or not objective.l2:
         return False
-    allowed_bytes = max(_DUAL_BYTES, blocks.n_stored * 8 // 10)
-    if blocks.n_rows * objective.n_outputs * 8 > allowed_bytes:
+    if 8 * blocks.n_rows * objective.n_outputs > spare_bytes(blocks, _DUAL_BYTES):
         return False
-    squares = _squared_norms(blocks.X)
-    return bool(squares.max() <= _LARGEST_SQUARE * squares.mean())
-
-
-def _squared_norms(X):
-    """Return the squared norm of each row of a CSR matrix."""
     with np.errstate(over="ignore", invalid="ignore"):  # (others say what is wrong with X)
-        totals = np.cumsum(np.append(0.0, X.data.astype(np.float64) ** 2))
-        return np.diff(totals[X.indptr])
+        squares = objective.rows.squared_norms()
+    return bool(squares.max() <= _LARGEST_SQUARE * squares.mean())
 
 
 def ascend(objective, vector, *, tol):
@@ -128,4 +122,4 @@ def ascend(objective, vector, *, tol):
         is_slow = len(gaps) > _PATIENCE and gaps[-1] > _LEAST_PROGRESS * gaps[-1 - _PATIENCE]
         if gaps[-1] <= 0.5 * tol**2 * loss or is_slow:
             # (Where they have led up and not down, L-BFGS is better off with the start.)
-            return state if loss < np.log(objective.n_classes) else replace(state, vector=start)
+            return state if loss < objective.uniform_loss else replace(state, vector=start)

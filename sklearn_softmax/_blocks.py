@@ -425,6 +425,11 @@ class RowSampler:
         return block, block.row_weights / _arrays.as_like(chance, block.X)
 
 
+def spare_bytes(rows, least):
+    """Return what may be taken beside X: a tenth of it in float64, and at least so much (bytes)."""
+    return max(least, rows.n_stored * 8 // 10)
+
+
 def read_ahead(pool, fetch, parts):
     """Yield what is fetched for each part, while a thread of the pool fetches that for the next."""
     coming = pool.submit(fetch, parts[0])

@@ -66,7 +66,7 @@ def sweep_sparse(
     """
     n_outputs = coef.shape[1]
     logits, change = np.empty(n_outputs), np.empty(n_outputs)
-    scratch = np.empty((4, n_outputs))
+    scratch = np.empty((5, n_outputs))
     total_loss = total_gap = 0.0
     for k in range(len(order)):
         i = order[k]
@@ -97,12 +97,14 @@ def sweep_sparse(
 def _step(logits, label, smoothing, curvature, dual, change, scratch):
     """Replace a row's dual vector, and set ``change`` to how; return its loss and gap before."""
     n_outputs = len(logits)
-    moved, proba, share, step = scratch[0], scratch[1], scratch[2], scratch[3]
+    moved, proba, target = scratch[0], scratch[1], scratch[2]
+    share, step = scratch[3], scratch[4]
     n_classes = max(n_outputs, 2)
     code = label - 1 if n_outputs == 1 else label  # (of a single output, -1 is the other class)
     spread = smoothing / n_classes
     mean = 0.0
     for c in range(n_outputs):
+        target[c] = spread + (1 - smoothing if c == code else 0.0)
         moved[c] = logits[c]
         mean += logits[c] / n_classes
     loss = _softmax(moved, proba) - smoothing * mean
@@ -112,17 +114,15 @@ def _step(logits, label, smoothing, curvature, dual, change, scratch):
     # chi-squared, which it comes close to as they do.
     gap = rest = 0.0
     for c in range(n_outputs):
-        target = spread + (1 - smoothing if c == code else 0.0)
-        difference = proba[c] + dual[c] - target
-        gap += 0.5 * difference * difference / max(proba[c], target - dual[c], 1e-300)
+        difference = proba[c] + dual[c] - target[c]
+        gap += 0.5 * difference * difference / max(proba[c], target[c] - dual[c], 1e-300)
         rest += difference
     if n_outputs == 1:
         gap += 0.5 * rest * rest / max(1 - proba[0], 1e-300)
     for _ in range(_MAX_STEPS):
         product = square = 0.0
         for c in range(n_outputs):
-            target = spread + (1 - smoothing if c == code else 0.0)
-            error = moved[c] - logits[c] + curvature * (proba[c] + dual[c] - target)
+            error = moved[c] - logits[c] + curvature * (proba[c] + dual[c] - target[c])
             inverse = 1 / (1 + curvature * proba[c])
             step[c] = error * inverse
             share[c] = proba[c] * inverse
@@ -140,8 +140,7 @@ def _step(logits, label, smoothing, curvature, dual, change, scratch):
         if longest < _SMALL_STEP:
             break
     for c in range(n_outputs):
-        target = spread + (1 - smoothing if c == code else 0.0)
-        change[c] = target - proba[c] - dual[c]
+        change[c] = target[c] - proba[c] - dual[c]
         dual[c] += change[c]
     return loss, gap
 

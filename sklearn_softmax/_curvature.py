@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from ._blocks import spare_bytes
 from ._factored import ROWS_PER_COLUMN, DiagonalCurvature, KroneckerCurvature
 from ._hessians import hessian_cost
 from ._newton import ExactCurvature, n_free_outputs
@@ -90,7 +91,7 @@ class Curvature:
 
     @property
     def _allowed_bytes(self):
-        return max(_EXACT_BYTES, self._objective.blocks.n_stored * 8 // 10)
+        return spare_bytes(self._objective.blocks, _EXACT_BYTES)
 
     def is_due(self, n_evaluations):
         """Return whether it is time to renew H0."""
@@ -104,7 +105,7 @@ class Curvature:
         # A Hessian that costs no more than two evaluations need not wait for them.
         if self.replaces_steps or n_evaluations + 2 >= exact_pays:
             if not self.replaces_steps:
-                self._model = self._exact_model()
+                self._model = ExactCurvature(self._objective, self._exact_rows, self._rng)
             self._next_renewal = n_evaluations + max(1, round(exact_pays))
         else:
             if self._model is None:
@@ -132,9 +133,6 @@ class Curvature:
         n_parameters = self._objective.n_outputs * self._objective.n_columns
         is_cheap = self._evaluation_cost < _MANY_STEPS_COST * n_parameters
         return (_FEW_STEPS if is_cheap else _MANY_STEPS), dtype
-
-    def _exact_model(self):
-        return ExactCurvature(self._objective, self._exact_rows, self._rng)
 
     def _cheap_model(self):
         objective = self._objective

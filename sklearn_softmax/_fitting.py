@@ -125,7 +125,7 @@ def fit_all(estimator, data, start, observer=None):
             if estimator.l1_ratio == 0 and objective.n_outputs > 1:
                 # Steps keep what coefficients sum to over the classes; the optimum has it at 0.
                 start = start[0] - start[0].mean(axis=0), start[1]
-            iterates = _lbfgs(estimator, objective, objective.parameters(*start))
+            iterates = _lbfgs_iterates(estimator, objective, objective.parameters(*start))
         else:
             rng = _generator(estimator)
             objective = _objective(estimator, blocks, scaling=_sgd_scaling(estimator, blocks))
@@ -185,7 +185,7 @@ def _lbfgs_objective(estimator, blocks):
     return _objective(estimator, blocks)
 
 
-def _lbfgs(estimator, objective, vector):
+def _lbfgs_iterates(estimator, objective, vector):
     """Yield the iterates of L-BFGS, after those of what finds it a better start."""
     n_iter = 0
     if _ascent.applies(objective) and not vector.any():

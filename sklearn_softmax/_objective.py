@@ -137,6 +137,11 @@ class SoftmaxObjective:
         """The rows as the scaled parameters see them."""
         return ScaledRows(self)
 
+    @property
+    def uniform_loss(self):
+        """The mean loss where all classes are equally probable."""
+        return float(np.log(self.n_classes))
+
     # Parameters ------------------------------------------------------------------------
 
     @property

@@ -1,4 +1,4 @@
-"""Rows as the scaled parameters see them: their logits, samples of them, products with them.
+"""Rows as the scaled parameters see them: samples of them, their norms.
 
 Models of the curvature are made of these; see :mod:`sklearn_softmax._curvature`.
 """
@@ -37,8 +37,16 @@ class ScaledRows:
         bounds the error (Xu et al., "Sub-sampled Newton methods with non-uniform sampling",
         NeurIPS 2016).
         """
+        return self._blocks.sampler(self._squared_norm)
+
+    @property
+    def _squared_norm(self):
         scaling = self._scaling
-        return self._blocks.sampler(SquaredNorm(scaling.center, scaling.scale, scaling.is_trivial))
+        return SquaredNorm(scaling.center, scaling.scale, scaling.is_trivial)
+
+    def squared_norms(self):
+        """Return that of each row, (n_rows,)."""
+        return self._blocks.importances(self._squared_norm)
 
     def sample(self, n_rows, rng):
         """Draw rows, as a dense matrix of scaled features with the intercept's ones.

@@ -15,7 +15,7 @@ not correlated; X itself is read twice, to begin with and for W at the end.
 
 import numpy as np
 
-from ._blocks import RowBlocks
+from ._blocks import RowBlocks, spare_bytes
 
 # The inner products, the eigenvectors and the components may take so much memory (bytes; a
 # tenth of X if larger).
@@ -46,7 +46,7 @@ def row_span(blocks, *, center, C):
     C : float
         As for the estimator: how little what is lost may be.
     """
-    if not applies(blocks):
+    if not _pays(blocks):
         return None
     mean = np.zeros(blocks.n_features)
     with np.errstate(over="ignore", invalid="ignore"):  # (others say what is wrong with X)
@@ -67,12 +67,12 @@ def row_span(blocks, *, center, C):
     return RowSpan(centred, vectors[:, is_kept], np.sqrt(variances[is_kept]))
 
 
-def applies(blocks):
+def _pays(blocks):
     """Return whether rows are few enough, and such that their span can be had."""
     if not (blocks.is_local and blocks.is_in_memory and blocks.is_numpy) or blocks.is_sparse:
         return False
     n_rows, n_features = blocks.n_rows, blocks.n_features
-    if n_rows >= n_features or 3 * 8 * n_rows**2 > max(_SPAN_BYTES, blocks.n_stored * 8 // 10):
+    if n_rows >= n_features or 3 * 8 * n_rows**2 > spare_bytes(blocks, _SPAN_BYTES):
         return False
     entry_cost = max(_ENTRY_COST, _ENTRY_COST_PER_CLASS * blocks.n_classes)
     saved = _EVALUATIONS * (n_features - n_rows) * n_rows * entry_cost

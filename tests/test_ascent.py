@@ -31,7 +31,7 @@ def text(n_classes, n_rows=300, n_words=500):
 
 
 def sweep(objective, tol):
-    """Return the states of all sweeps, and whether they came as the generator says."""
+    """Return the states of all sweeps, the start first."""
     size = objective.n_outputs * objective.n_columns
     states, sweeps = [], _ascent.ascend(objective, np.zeros(size), tol=tol)
     while True:

@@ -250,10 +250,10 @@ def test_synchronisations_of_an_iteration(monkeypatch):
             counted.append(1)
         return fetched(array)
 
-    from sklearn_softmax import _lbfgs
+    from sklearn_softmax import _history
 
     monkeypatch.setattr(type(xp.asarray(0.0)), "__float__", counting)
-    monkeypatch.setattr(_lbfgs, "to_numpy", fetching)
+    monkeypatch.setattr(_history, "to_numpy", fetching)
     n_counted = []
     for max_iter in (4, 8):
         counted.clear()

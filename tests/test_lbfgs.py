@@ -30,6 +30,8 @@ class Scaled:
 class Quadratic:
     """(v - minimum)' A (v - minimum) / 2 + 1, with relative noise in what is returned."""
 
+    uniform_loss = 1.0
+
     def __init__(self, size=20, condition=100.0, noise=0.0, epsilon=2.2e-16):
         rng = np.random.default_rng(0)
         basis = np.linalg.qr(rng.standard_normal((size, size)))[0]
@@ -76,7 +78,7 @@ def test_ends_at_the_limit_of_precision(noise):
 class Barrier:
     """v - log v: infinite beyond 0, with its minimum at 1."""
 
-    epsilon = np.finfo(float).eps
+    epsilon, uniform_loss = np.finfo(float).eps, 1.0
 
     def loss_gradient(self, vector):
         if vector[0] <= 0:
@@ -92,7 +94,7 @@ def test_trials_may_be_infinite():
 class Wall:
     """A slope that ends at a steep wall: 1 - v, and far more beyond 0.03."""
 
-    epsilon = 2.2e-16
+    epsilon, uniform_loss = 2.2e-16, 1.0
 
     def loss_gradient(self, vector):
         (v,) = vector
@@ -115,7 +117,7 @@ def test_a_start_that_is_infinite_is_an_error():
 class Separable:
     """|v - center|^2 / 2, which with an L1 penalty has a minimum in closed form."""
 
-    epsilon = np.finfo(float).eps
+    epsilon, uniform_loss = np.finfo(float).eps, 1.0
     center = np.array([3.0, -2.0, 0.5, -0.1, 0.0])
 
     def loss_gradient(self, vector):
@@ -171,6 +173,14 @@ def test_a_rough_objective_that_is_lost_does_no_harm():
 def test_a_rough_objective_is_left_where_little_loss_is_left():
     exact, rough = Quadratic(), Quadratic(noise=1e-7, epsilon=1e-7)
     start = exact.minimum + 30.0  # there the loss is much larger than at the minimum
+    rough.uniform_loss = Quadratic().loss_gradient(start)[0]
     states = list(lbfgs(exact, Scaled(), start, tol=1e-8, rough=rough))
     assert_allclose(states[-1].vector, exact.minimum, atol=1e-6)
     assert exact.n_evaluations > rough.n_evaluations
+
+
+def test_a_start_far_up_does_not_excuse_an_early_end():
+    objective = Quadratic(condition=1e6)
+    start = objective.minimum + 1e6
+    *_, last = lbfgs(objective, Scaled(), start, tol=1e-8)
+    assert last.loss < 1.0 + 1e-6

@@ -25,6 +25,7 @@ LAYERS = [
     "_ascent",
     "_span",
     "_lbfgs",
+    "_history",
     "_sgd",
     "_progress",
     "_steps",
@@ -74,9 +75,10 @@ def test_every_module_has_a_layer():
     assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} == set(LAYERS)
 
 
-@pytest.mark.parametrize("solver", ["_lbfgs", "_sgd", "_steps"])
+@pytest.mark.parametrize("solver", ["_lbfgs", "_history", "_sgd", "_steps"])
 def test_solvers_know_nothing_of_the_model(solver):
     assert imported_modules(PACKAGE / f"{solver}.py") <= {
+        "_history",
         "_progress",
         "_steps",
         "_backend",
