@@ -68,6 +68,8 @@ def namespace(*arrays):
 
 def dtype_of(X):
     """Return the dtype of any array as NumPy's; bfloat16, which that has not, as float16."""
+    if isinstance(X, np.ndarray):
+        return X.dtype
     name = str(X.dtype).rsplit(".", 1)[-1]
     return np.dtype("float16" if name == "bfloat16" else name)
 

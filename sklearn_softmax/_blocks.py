@@ -55,6 +55,10 @@ class Block(NamedTuple):
             return _arrays.as_like(np.ones(self.X.shape[0]), self.X)
         return self.weight
 
+    def take_parts(self):
+        """Return what takes a slice of the rows of X, and their weights."""
+        return functools.partial(_backend.take_rows, self.X), self.row_weights
+
 
 class RowBlocks:
     """Rows, and sums of functions of blocks of them.
@@ -82,6 +86,8 @@ class RowBlocks:
     # Whether all rows are at hand at once; whether they are in this process.
     is_in_memory = True
     is_local = True
+    # Whether blocks are the same whatever the number of threads, and so their rounding errors.
+    _has_fixed_blocks = False
 
     def __init__(self, X, y=None, weight=None, *, n_classes, class_weight=None, n_jobs=None):
         self.X = X
@@ -96,6 +102,7 @@ class RowBlocks:
         self._is_mapped = isinstance(X, np.ndarray) and _backend.is_in_file(X)
         self._n_jobs = n_jobs
         self.block_rows = self._choose_block_rows()
+        self._has_blas = False
         self._n_threads = 1
         self._threads = None
 
@@ -107,11 +114,17 @@ class RowBlocks:
         """Return the same rows, for products in float32; within the context of these."""
         other = copy.copy(self)
         other.dtype = np.dtype(np.float32)
+        other._has_fixed_blocks = True
         other.block_rows = other._choose_block_rows()
         other.borrow_threads(self)
         return other
 
     def __enter__(self):
+        # (The one small product of a prediction is left to BLAS's own threads.)
+        is_small = self.n_stored * self.n_classes < _MIN_THREAD_WORK
+        self._has_blas = not (self.y is None and self._n_jobs is None and is_small)
+        if not self._has_blas:
+            return self
         n_threads = None if self._n_jobs is None else joblib.effective_n_jobs(self._n_jobs)
         # Every thread works on rows of its own, so BLAS must not start threads as well. The
         # linear algebra between two sums is too small to gain from BLAS threads, and loses
@@ -121,7 +134,8 @@ class RowBlocks:
         return self
 
     def __exit__(self, *exc_info):
-        one_blas_thread.leave()
+        if self._has_blas:
+            one_blas_thread.leave()
         if self._threads is not None:
             self._threads.shutdown()
             self._threads = None
@@ -161,19 +175,10 @@ class RowBlocks:
         row_bytes = self.dtype.itemsize * max(self.n_features, self.n_classes)
         return int(np.clip(_CACHE_BYTES // row_bytes, _MIN_BLOCK_ROWS, _MAX_BLOCK_ROWS))
 
-    def blocks(self, start=0, stop=None, size=None):
-        """Yield the blocks of rows ``start:stop``, in order, of ``size`` rows if given."""
-        return map(self.take, self._slices(start, stop, size or self.block_rows))
-
     def indexed_blocks(self, start, stop):
         """Yield the blocks of rows ``start:stop`` in order, each with the slice that it is of."""
         for index in self._slices(start, stop, self.block_rows):
             yield index, self.take(index)
-
-    def _stored_blocks(self, start, stop):
-        """Yield large blocks of rows ``start:stop``, with X in the dtype it is stored in."""
-        size = max(self.block_rows, _MIN_STORED_ROWS)
-        return map(self._take_stored, self._slices(start, stop, size))
 
     def _slices(self, start, stop, size):
         stop = self.n_rows if stop is None else stop
@@ -269,6 +274,20 @@ class RowBlocks:
             y = _arrays.cast(y.T, self.dtype, "C")
         return Block(_backend.as_float(X, self.dtype), y, weight)
 
+    def take_parts(self, index=None):
+        """Return what takes a slice of the rows of X at ``index`` (None: all), and their weights.
+
+        Rows in memory are not gathered before they are asked for.
+        """
+        if not self.is_in_memory:
+            return self.take(slice(0, self.n_rows) if index is None else index).take_parts()
+        weight = self.weight
+        if weight is None:
+            weight = self.place(np.ones(self.n_rows if index is None else len(index)))
+        elif index is not None:
+            weight = _backend.take_rows(weight, index)
+        return lambda part: self.take(part if index is None else index[part]).X, weight
+
     def _take_stored(self, index):
         """Return the same as it is stored: X in its own dtype, probabilities by row."""
         X, y, weight = (
@@ -294,18 +313,19 @@ class RowBlocks:
             The totals. The same number of threads adds in the same order: same bits.
         """
         share = self.sparse_share
+        size, take = row_sum.block_rows or self.block_rows, self.take
+        if row_sum.is_compiled:
+            size, take = max(size, _MIN_STORED_ROWS), self._take_stored
+        if self._has_fixed_blocks:
+            size = _even_size(self.n_rows, size)
 
         def run(start, stop):
             totals = row_sum.zeros()
-            if row_sum.is_compiled:
-                blocks = self._stored_blocks(start, stop)
-            else:
-                blocks = self.blocks(start, stop, row_sum.block_rows)
-            for block in blocks:
-                row_sum.add(block, totals, share)
+            for index in self._slices(start, stop, size):
+                row_sum.add(take(index), totals, share)
             return totals
 
-        return add_totals(self._map_rows(run, holds_lock=self.is_sparse))
+        return add_totals(self._map_rows(run, step=size if self._has_fixed_blocks else 1))
 
     def accumulate_at(self, index, weight, row_sum):
         """Sum over the rows at ``index`` alone, with weights of their own (None: all 1)."""
@@ -344,7 +364,7 @@ class RowBlocks:
             for index, block in self.indexed_blocks(start, stop):
                 function(index.start, index.stop, block)
 
-        self._map_rows(run, holds_lock=self.is_sparse)
+        self._map_rows(run)
 
     @functools.cached_property
     def sparse_share(self):
@@ -353,14 +373,14 @@ class RowBlocks:
             return None
         return None if _backend.compiled_loops().add_sparse is None else self.share
 
-    def _map_rows(self, run, holds_lock):
+    def _map_rows(self, run, step=1):
         # SciPy's sparse products hold the interpreter lock: threads only get in the way. (And
         # compiled ones share each block among the threads.)
-        if holds_lock:
+        if self.is_sparse:
             return [run(0, self.n_rows)]
-        return self.share(run, self.n_rows, self.n_stored * self.n_classes)
+        return self.share(run, self.n_rows, self.n_stored * self.n_classes, step)
 
-    def share(self, run, n_items, work):
+    def share(self, run, n_items, work, step=1):
         """Share ``n_items`` out among the threads.
 
         Parameters
@@ -371,6 +391,8 @@ class RowBlocks:
             Their number.
         work : int
             How many multiplications that is in all; a little is not worth sharing.
+        step : int, default=1
+            A share starts at a multiple of this.
 
         Returns
         -------
@@ -380,7 +402,8 @@ class RowBlocks:
         """
         if work < _MIN_THREAD_WORK or self._n_threads == 1 or n_items < _MIN_BLOCK_ROWS:
             return [run(0, n_items)]
-        bounds = [n_items * i // self._n_threads for i in range(self._n_threads + 1)]
+        n_steps = -(-n_items // step)
+        bounds = [n_steps * i // self._n_threads * step for i in range(self._n_threads)] + [n_items]
         return list(self._thread_pool().map(run, bounds[:-1], bounds[1:]))
 
     def _thread_pool(self):
@@ -416,18 +439,28 @@ class RowSampler:
         return self._cumulative[-1]
 
     def draw(self, positions):
-        """Return the rows at sorted positions in [0, total), and what each shall weigh."""
+        """Return what takes a slice of the rows at some positions, and what each shall weigh.
+
+        Positions are sorted, in [0, total).
+        """
         cumulative = self._cumulative
         positions = np.minimum(positions, np.nextafter(cumulative[-1], 0.0))  # not rounded up
         index = np.searchsorted(cumulative, positions, side="right")
         chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
-        block = self._blocks.take(index)
-        return block, block.row_weights / _arrays.as_like(chance, block.X)
+        take, weight = self._blocks.take_parts(index)
+        return take, weight / _arrays.as_like(chance, weight)
 
 
 def spare_bytes(rows, least):
     """Return what may be taken beside X: a tenth of it in float64, and at least so much (bytes)."""
     return max(least, rows.n_stored * 8 // 10)
+
+
+def _even_size(n_rows, size):
+    """Return a size of blocks, at most ``size``, that are shared evenly among most threads."""
+    n_blocks = max(4, -(-n_rows // size))
+    n_blocks = 1 << (n_blocks - 1).bit_length() if n_blocks < 16 else -(-n_blocks // 16) * 16
+    return -(-n_rows // n_blocks)
 
 
 def read_ahead(pool, fetch, parts):

@@ -19,7 +19,7 @@ from dask import threaded
 from dask.base import get_scheduler
 from dask.delayed import delayed
 
-from . import _arrays, _dask_tasks
+from . import _arrays, _backend, _dask_tasks
 from ._blocks import Block, RowBlocks
 from ._threads import one_blas_thread
 
@@ -265,6 +265,10 @@ class DaskRows:
         blocks = compute(self._apply(_dask_tasks.take, numbers, places))
         return _in_order(_joined(blocks), np.argsort(np.concatenate(pieces), kind="stable"))
 
+    def take_parts(self):
+        """Return what takes a slice of the rows of X, and their weights: all are in memory."""
+        return self.take(slice(0, self.n_rows)).take_parts()
+
     def head(self, n_rows):
         """Return the first rows, in memory, to take scales from."""
         block = self.take(slice(0, min(n_rows, self.n_rows)))
@@ -324,15 +328,15 @@ class _DaskSampler:
         return self._ends[-1]
 
     def draw(self, positions):
-        """Return the rows at sorted positions in [0, total), and what each shall weigh."""
+        """Return rows and what each shall weigh; as :meth:`RowSampler.draw`."""
         owners = np.minimum(np.searchsorted(self._ends, positions, "right"), len(self._ends) - 1)
         numbers = np.unique(owners)
         starts = np.append(0.0, self._ends)
         places = [positions[owners == number] - starts[number] for number in numbers]
         values = [self._values[number] for number in numbers]
         drawn = compute(self._rows._apply(_dask_tasks.draw, numbers, values, self._mean, places))
-        blocks, weights = zip(*drawn, strict=True)
-        return _joined(blocks), np.concatenate(weights)
+        parts, weights = zip(*drawn, strict=True)
+        return functools.partial(_backend.take_rows, _stacked(parts)), np.concatenate(weights)
 
 
 # On the client -----------------------------------------------------------------------------
@@ -343,10 +347,14 @@ def _added(parts):
     return tuple(np.array(total, order="K") for total in _dask_tasks.add(parts))
 
 
+def _stacked(parts):
+    """Return rows, the one after the other, in one array or CSR matrix."""
+    return sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts)
+
+
 def _joined(blocks):
     """Return blocks, the one after the other, as one."""
-    parts = [block.X for block in blocks]
-    X = sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts)
+    X = _stacked([block.X for block in blocks])
     has_targets = blocks[0].y is not None
     y = np.concatenate([block.y for block in blocks], axis=-1) if has_targets else None
     is_weighted = any(block.weight is not None for block in blocks)

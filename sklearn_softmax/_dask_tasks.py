@@ -117,8 +117,8 @@ def sampled_total(rows, values, mean):
 
 
 def draw(rows, values, mean, positions):
-    block, weights = RowSampler(rows, values.copy(), mean).draw(positions)
-    return _block_on_host(block), _arrays.to_numpy(weights)
+    take, weights = RowSampler(rows, values.copy(), mean).draw(positions)
+    return _arrays.on_host(take(slice(0, len(positions)))), _arrays.to_numpy(weights)
 
 
 def walk(rows, step, carry, seed, mean_weight):

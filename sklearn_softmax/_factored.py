@@ -1,14 +1,17 @@
 """Models of the Hessian for many parameters: Kronecker factors, and the diagonal."""
 
+import functools
+
 import numpy as np
 
 from ._arrays import as_like, at_least, cast, diagonal_matrix, empty, namespace, to_numpy, zeros
+from ._rows import PART_ROWS, slices
+from ._sums import with_reference
+from .functional import softmax
 
 _EPSILON = float(np.finfo(float).eps)
 # Rows of a sample for each column.
 ROWS_PER_COLUMN = 5
-# Rows of a sample for which temporary arrays are made at once.
-_PART_ROWS = 512
 # Relative to 1, the variance of a scaled feature: where the penalty is below this, the
 # Kronecker basis need not diagonalise it.
 _BASIS_RIDGE = 1e-6
@@ -25,6 +28,9 @@ class KroneckerCurvature:
     the mean of :math:`[\sum_k U_{ki}^2 p_k - (\sum_k U_{ki} p_k)^2] (T^\top z)_j^2`. With
     fewer rows than columns T spans the rows, and what is orthogonal to them is left to the
     penalty.
+
+    Of more classes than columns each is taken by itself, U = I: of many classes any two have
+    little to do with each other, and then U would cost more than T.
 
     Parameters
     ----------
@@ -45,21 +51,20 @@ class KroneckerCurvature:
 
     def __init__(self, objective, n_rows, rng):
         self._objective = objective
-        rows, self._weight = objective.rows.sample(n_rows, rng)
+        self._has_class_basis = 1 < objective.n_outputs <= objective.n_columns
+        sample = objective.rows.sample(n_rows, rng)
         penalty = objective.l2_columns
-        self._xp = xp = namespace(rows)
+        self._xp = xp = namespace(penalty)
         self._metric = 1.0 / xp.sqrt(penalty + _BASIS_RIDGE)
-        self._basis, self._is_complete = _principal_axes(rows, self._weight, self._metric)
-        to_basis = self._basis * self._metric[:, None]
+        self._features, self._is_complete = _principal_axes(sample, self._metric)
+        self._features *= self._metric[:, None]
         # The basis needs all digits. Probabilities and variances, means of what is positive, do
         # not, and the sample is the largest thing that a fit keeps.
-        self._squares = empty((rows.shape[0], to_basis.shape[1]), rows, np.float32)
-        for part in _parts(rows.shape[0]):
-            product = rows[part, :] @ to_basis
-            product *= product
-            self._squares[part, :] = cast(product, np.float32)
-        self._rows = cast(rows, np.float32)
-        self._penalty = penalty @ to_basis**2
+        self._rows = empty((sample.n_rows, self._features.shape[1]), penalty, np.float32)
+        for part, rows in sample.parts():
+            self._rows[part, :] = cast(rows @ self._features, np.float32)
+        self._weight = sample.weight
+        self._penalty = penalty @ self._features**2
         # Outside of the span only the penalty is left: 1 in this metric, unless it is tiny.
         self._rest_penalty = max(np.median(to_numpy(penalty * self._metric**2)), _BASIS_RIDGE)
         self._all_rows = n_rows >= objective.blocks.n_rows
@@ -67,55 +72,107 @@ class KroneckerCurvature:
     def renew(self, vector):
         """Take the class basis and the variances at ``vector``."""
         xp = self._xp
-        parts = [self._rows[part, :] for part in _parts(self._rows.shape[0])]
-        sample_proba = self._objective.rows.sample_proba
-        proba = xp.concat([sample_proba(vector, rows) for rows in parts], axis=1)
-        if self._objective.n_outputs == 1:
-            self._classes = as_like(np.ones((1, 1)), proba)
-            spread = proba[1:, :] * proba[:1, :]
-        else:
-            weighted = proba * self._weight
-            covariance = -(weighted @ proba.T)
-            covariance += diagonal_matrix(xp.sum(weighted, axis=1))
-            # The first eigenvector is constant over the classes, where nothing changes.
-            self._classes = xp.linalg.eigh(covariance)[1][:, 1:]
-            spread = (self._classes**2).T @ proba - (self._classes.T @ proba) ** 2
-        spread = cast(at_least(spread, 0.0) * self._weight, np.float32)
-        variances = spread @ self._squares + self._penalty
+        matrix = (self._objective.unpack(vector) / self._metric**2) @ self._features
+        matrix = cast(matrix, np.float32)
+        self._classes = self._class_basis(matrix) if self._has_class_basis else None
+        variances = self._sum_over_rows(functools.partial(self._variances_of, matrix))
+        variances = variances + self._penalty
         floor = _EPSILON * xp.max(variances)
         self._variances = at_least(variances, floor)
         if not self._is_complete:
             # Other rows than the sample's reach outside its span; there, expect as little
             # curvature as in the least direction within it.
-            self._rest = as_like(np.full(spread.shape[0], self._rest_penalty), proba)
+            self._rest = as_like(np.full(variances.shape[0], self._rest_penalty), variances)
             if not self._all_rows:
                 self._rest = xp.maximum(self._rest, xp.min(self._variances, axis=1))
 
+    def _sum_over_rows(self, function):
+        """Return the sum of ``function(rows, weight)`` over parts of the sample, on all threads.
+
+        The parts do not depend on the number of threads, as they are rounded to float32.
+        """
+        n_rows, rank = self._rows.shape
+
+        def run(start, stop):
+            start -= start % PART_ROWS
+            stop -= stop % PART_ROWS if stop < n_rows else 0
+            parts = slices(start, stop, PART_ROWS)
+            return sum(function(self._rows[part, :], self._weight[part]) for part in parts)
+
+        return sum(self._objective.blocks.share(run, n_rows, n_rows * rank * self._n_outputs))
+
+    def _proba(self, matrix, rows):
+        return softmax(with_reference(cast(matrix @ rows.T, np.float64)), axis=0)
+
+    def _class_basis(self, matrix):
+        """Return the eigenvectors of the mean class curvature."""
+
+        def covariance_of(rows, weight):
+            proba = self._proba(matrix, rows)
+            weighted = proba * weight
+            return diagonal_matrix(self._xp.sum(weighted, axis=1)) - weighted @ proba.T
+
+        # The first eigenvector is constant over the classes, where nothing changes.
+        return self._xp.linalg.eigh(self._sum_over_rows(covariance_of))[1][:, 1:]
+
+    def _variances_of(self, matrix, rows, weight):
+        """Return what rows add to the variances."""
+        proba = self._proba(matrix, rows)
+        if self._classes is not None:
+            spread = (self._classes**2).T @ proba - (self._classes.T @ proba) ** 2
+        else:
+            spread = (proba * (1.0 - proba))[-self._n_outputs :, :]
+        spread = cast(at_least(spread, 0.0) * weight, np.float32)
+        return cast(spread @ (rows * rows), np.float64)
+
+    @property
+    def _n_outputs(self):
+        return self._objective.n_outputs
+
     def solve(self, gradient, free=None):
         """Return H0 times a flat gradient; for all parameters only."""
-        scaled = self._classes.T @ self._objective.unpack(gradient) * self._metric
-        inner = scaled @ self._basis
-        step = (inner / self._variances) @ self._basis.T
-        if not self._is_complete:
-            step += (scaled - inner @ self._basis.T) / self._rest[:, None]
-        return self._objective.pack(self._classes @ (step * self._metric))
+        step = self._objective.unpack(gradient)
+        if self._classes is not None:
+            step = self._classes @ self._solve_features(self._classes.T @ step)
+        else:
+            step = self._solve_features(step)
+            if self._n_outputs > 1:  # what is constant over the classes changes nothing
+                step -= self._xp.mean(step, axis=0)
+        return self._objective.pack(step)
+
+    def _solve_features(self, gradient):
+        """Return H0 times a gradient whose rows are in the class basis, on all threads."""
+        step = self._xp.empty_like(gradient)
+
+        def run(start, stop):
+            for part in slices(start, stop, PART_ROWS):
+                inner = gradient[part, :] @ self._features
+                step[part, :] = (inner / self._variances[part, :]) @ self._features.T
+                if not self._is_complete:
+                    rest = gradient[part, :] * self._metric**2 - inner @ self._features.T
+                    step[part, :] += rest / self._rest[part, None]
+
+        (n_rows, n_columns), rank = gradient.shape, self._features.shape[1]
+        self._objective.blocks.share(run, n_rows, 2 * n_rows * n_columns * rank)
+        return step
 
 
-def _principal_axes(rows, weight, metric):
+def _principal_axes(sample, metric):
     """Return the eigenvectors of the second moments of ``rows * metric``.
 
     And whether they span everything.
     """
-    xp = namespace(rows)
-    n_rows, n_columns = rows.shape
-    if n_rows >= n_columns:
-        moments = zeros((n_columns, n_columns), rows)
-        for part in _parts(n_rows):
-            moments += rows[part, :].T @ (rows[part, :] * weight[part, None])
+    xp = namespace(metric)
+    n_columns = metric.shape[0]
+    if sample.n_rows >= n_columns:
+        moments = zeros((n_columns, n_columns), metric)
+        for part, rows in sample.parts():
+            moments += rows.T @ (rows * sample.weight[part, None])
         moments *= metric * metric[:, None]
         if _is_diagonal(moments):
             return diagonal_matrix(xp.ones_like(metric)), True
         return xp.linalg.eigh(moments)[1], True
+    rows, weight = sample.at_once()
     rows = rows * metric * xp.sqrt(weight)[:, None]
     values, vectors = xp.linalg.eigh(rows @ rows.T)
     # (They ascend.)
@@ -130,11 +187,6 @@ def _is_diagonal(moments):
         return False
     rest = moments - np.diag(np.diagonal(moments))
     return bool(np.abs(rest).max() <= _RANK_TOLERANCE * np.diagonal(moments).max())
-
-
-def _parts(n_rows):
-    starts = range(0, n_rows, _PART_ROWS)
-    return (slice(start, min(start + _PART_ROWS, n_rows)) for start in starts)
 
 
 class DiagonalCurvature:
@@ -153,7 +205,7 @@ class DiagonalCurvature:
         self._sample = None
         if not objective.blocks.is_sparse:
             n_rows = ROWS_PER_COLUMN * objective.n_columns
-            self._sample = objective.rows.sample(n_rows, rng)
+            self._sample = objective.rows.sample(n_rows, rng).at_once()
 
     def renew(self, vector):
         """Compute the diagonal at ``vector``."""

@@ -44,7 +44,7 @@ class ExactCurvature:
             hessian = self._sum_over_blocks(vector)
         else:
             if self._sample is None or not self._takes_all:
-                self._sample = self._objective.rows.sample(self._n_rows, self._rng)
+                self._sample = self._objective.rows.sample(self._n_rows, self._rng).at_once()
             rows, weight = self._sample
             proba = self._objective.rows.sample_proba(vector, rows)
             hessian = self._system.sum_over_rows(rows, proba, weight, self._objective.blocks.share)

@@ -12,6 +12,9 @@ from . import _arrays, _backend
 from ._sums import SquaredNorm, with_reference
 from .functional import softmax
 
+# Rows of a sample for which temporary arrays are made at once.
+PART_ROWS = 256
+
 
 class ScaledRows:
     """The rows of an objective, centred and scaled, with a 1 for the intercept.
@@ -49,7 +52,7 @@ class ScaledRows:
         return self._blocks.importances(self._squared_norm)
 
     def sample(self, n_rows, rng):
-        """Draw rows, as a dense matrix of scaled features with the intercept's ones.
+        """Draw rows.
 
         All rows are taken, in order, if that many are asked for.
 
@@ -62,27 +65,59 @@ class ScaledRows:
 
         Returns
         -------
-        rows : ndarray of shape (n_rows, n_columns), float64
-        weight : ndarray of shape (n_rows,)
-            Sums to 1: weighted means over the sample estimate those over all rows.
+        RowSample
         """
         blocks = self._blocks
         if n_rows >= blocks.n_rows:
-            block = blocks.take(slice(0, blocks.n_rows))
-            weight = block.row_weights
+            take, weight = blocks.take_parts()
         else:
             positions = np.sort(rng.random(n_rows)) * self._sampler.total
-            block, weight = self._sampler.draw(positions)
-        return self.of_block(block), weight / _arrays.namespace(weight).sum(weight)
+            take, weight = self._sampler.draw(positions)
+        weight = weight / _arrays.namespace(weight).sum(weight)
+        return RowSample(lambda part: self._scaled(take(part)), weight)
 
     def of_block(self, block):
         """Return a block of rows as a dense matrix of scaled features, and ones."""
-        return scaled_rows(block.X, self._scaling, self._objective.fit_intercept)
+        return self._scaled(block.X)
+
+    def _scaled(self, X):
+        return scaled_rows(X, self._scaling, self._objective.fit_intercept)
 
     def sample_proba(self, vector, rows):
         """Return the probabilities (n_classes, n_rows) of rows drawn by :meth:`sample`."""
         matrix, rows = self._objective.unpack(vector), _arrays.cast(rows, np.float64)
         return softmax(with_reference(matrix @ rows.T), axis=0)
+
+
+class RowSample:
+    """Some rows as the scaled parameters see them, made when they are asked for.
+
+    Parameters
+    ----------
+    take : callable
+        Returns a slice of them as a dense matrix in float64.
+    weight : ndarray of shape (n_rows,)
+        Sums to 1: weighted means over the sample estimate those over all rows.
+    """
+
+    def __init__(self, take, weight):
+        self.weight = weight
+        self.n_rows = weight.shape[0]
+        self._take = take
+
+    def at_once(self):
+        """Return all rows in one matrix, (n_rows, n_columns), and their weights."""
+        return self._take(slice(0, self.n_rows)), self.weight
+
+    def parts(self):
+        """Yield slices of the sample, each with the matrix of those rows."""
+        for part in slices(0, self.n_rows, PART_ROWS):
+            yield part, self._take(part)
+
+
+def slices(start, stop, size):
+    """Yield slices that together make ``start:stop``."""
+    return (slice(low, min(low + size, stop)) for low in range(start, stop, size))
 
 
 def scaled_rows(X, scaling, fit_intercept):

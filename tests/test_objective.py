@@ -143,16 +143,34 @@ def test_kronecker_curvature_is_exact_at_zero(rng):
     assert_allclose(got, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3, 8])
+def test_kronecker_curvature_has_the_variances_of_the_hessian(rng, n_classes):
+    """In its basis: of classes, unless there are more than columns, and of features."""
+    objective = make_objective(rng, n_classes=n_classes)
+    n_outputs, n_columns = objective.n_outputs, objective.n_columns
+    kronecker = KroneckerCurvature(objective, 40, rng)
+    vector = 0.5 * rng.standard_normal(n_outputs * n_columns)
+    kronecker.renew(vector)
+    hessian = differences(lambda v: objective.loss_gradient(v)[1], vector)
+    hessian = hessian.reshape(n_outputs, n_columns, n_outputs, n_columns)
+    assert (kronecker._classes is None) == (n_classes != 3)
+    U = np.eye(n_outputs) if kronecker._classes is None else kronecker._classes
+    T = kronecker._features
+    expected = np.einsum("ki,cj,kcld,li,dj->ij", U, T, hessian, U, T, optimize=True)
+    assert_allclose(kronecker._variances, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_classes", [3, 40])
 @pytest.mark.parametrize("model", [KroneckerCurvature, ExactCurvature])
-def test_curvature_is_symmetric_and_positive(rng, model):
+def test_curvature_is_symmetric_and_positive(rng, model, n_classes):
     X = rng.standard_normal((12, 30))  # fewer rows than columns
-    blocks = RowBlocks(X, rng.integers(0, 3, 12), n_classes=3)
+    blocks = RowBlocks(X, rng.integers(0, n_classes, 12), n_classes=n_classes)
     objective = SoftmaxObjective(blocks, C=1.0)
     curvature = model(objective, 8, rng)
-    curvature.renew(0.1 * rng.standard_normal(3 * 31))
+    curvature.renew(0.1 * rng.standard_normal(n_classes * 31))
 
     def centred():
-        v = rng.standard_normal((3, 31))
+        v = rng.standard_normal((n_classes, 31))
         return objective.pack(v - v.mean(axis=0))
 
     u, v = centred(), centred()
@@ -167,7 +185,7 @@ def test_diagonal_curvature(rng, sparse):
     hessian = differences(lambda v: objective.loss_gradient(v)[1], vector)
     curvature = DiagonalCurvature(objective, rng)
     if not sparse:
-        curvature._sample = objective.rows.sample(objective.blocks.n_rows, rng)
+        curvature._sample = objective.rows.sample(objective.blocks.n_rows, rng).at_once()
     curvature.renew(vector)
     step = curvature.solve(np.ones_like(vector))
     assert_allclose(step, 1 / np.diag(hessian), rtol=1e-5)
@@ -180,11 +198,16 @@ def test_sample_estimates_weighted_means(rng):
     weight = rng.random(5000) * (rng.random(5000) < 0.5)
     blocks = RowBlocks(X, rng.integers(0, 2, 5000), weight, n_classes=2)
     objective = SoftmaxObjective(blocks, C=1.0, scaling=Scaling.unscaled())
-    rows, sample_weight = objective.rows.sample(2000, rng)
+    sample = objective.rows.sample(2000, rng)
+    rows, sample_weight = sample.at_once()
     assert_allclose(sample_weight.sum(), 1)
     expected = np.average(X**2, axis=0, weights=weight)
     assert_allclose(sample_weight @ rows[:, :2] ** 2, expected, rtol=0.1)
-    everything, all_weights = objective.rows.sample(5000, rng)
+    parts = list(sample.parts())
+    assert len(parts) > 1
+    for part, some_rows in parts:
+        assert_array_equal(some_rows, rows[part])
+    everything, all_weights = objective.rows.sample(5000, rng).at_once()
     assert_array_equal(everything[:, :2], X)
     assert_allclose(all_weights, weight / weight.sum())
 
@@ -224,7 +247,10 @@ def test_blas_threads_are_restored_after_nested_use():
         return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
 
     before = n_threads()
-    first, second = (RowBlocks(np.ones((2, 2)), n_classes=2) for _ in range(2))
+    y = np.array([0, 1])
+    first, second = (RowBlocks(np.ones((2, 2)), y, n_classes=2) for _ in range(2))
+    with RowBlocks(np.ones((2, 2)), n_classes=2):  # (a small prediction)
+        assert n_threads() == before
     first.__enter__()
     second.__enter__()
     assert set(n_threads()) == {1}
