@@ -9,8 +9,10 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from unittest import mock
 
 import numpy as np
 from panel import BENCHMARK, selected, versions
@@ -18,7 +20,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _objective
+from sklearn_softmax import SoftmaxRegressionClassifier, _blocks, _objective
 from sklearn_softmax._blocks import RowBlocks
 from sklearn_softmax._objective import SoftmaxObjective
 
@@ -83,32 +85,42 @@ def resident():
 
 
 def memory(names):
-    """What a fit takes at its peak beside X, in per cent of X."""
+    """What a fit takes at its peak beside X, in per cent of X; each in a process of its own."""
     for dataset in selected(BENCHMARK.get_datasets(), names, "dataset"):
-        X, y = dataset.get_data().values()
-        SoftmaxRegressionClassifier(max_iter=1).fit(X[:100], y[:100])
-        before, peak, done = resident(), 0, threading.Event()
+        process = get_context("spawn").Process(target=memory_of, args=(str(dataset),))
+        process.start()
+        process.join()
 
-        def watch(done=done):
-            nonlocal peak
-            while not done.wait(0.002):
-                peak = max(peak, resident())
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        clf = SoftmaxRegressionClassifier(max_iter=30).fit(X, y)
-        done.set()
-        watcher.join()
-        size = (
-            sum(a.nbytes for a in (X.data, X.indices, X.indptr))
-            if hasattr(X, "tocsr")
-            else X.nbytes
-        )
-        model = 8 * (clf.coef_.size + clf.intercept_.size)
-        print(
-            f"memory on {dataset}: X {size / 1e6:.0f} MB, beside it {(peak - before) / 1e6:.0f} MB "
-            f"({100 * (peak - before) / size:.0f}%), parameters {model / 1e6:.2f} MB"
-        )
+def memory_of(name):
+    """The same of one data set."""
+    (dataset,) = selected(BENCHMARK.get_datasets(), [name], "dataset")
+    X, y = dataset.get_data().values()
+    # Libraries and compiled code are there before.
+    with (
+        mock.patch.multiple(_objective, _COMPILED_WORK=0, _ROUGH_WORK=0),
+        mock.patch.object(_blocks, "_COMPILED_SPARSE_WORK", 0),
+    ):
+        SoftmaxRegressionClassifier(max_iter=20).fit(X[:100], y[:100])
+    before, peak, done = resident(), 0, threading.Event()
+
+    def watch():
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    clf = SoftmaxRegressionClassifier(max_iter=30).fit(X, y)
+    done.set()
+    watcher.join()
+    arrays = (X.data, X.indices, X.indptr) if hasattr(X, "tocsr") else (X,)
+    size = sum(array.nbytes for array in arrays)
+    model = 8 * (clf.coef_.size + clf.intercept_.size)
+    print(
+        f"memory on {dataset}: X {size / 1e6:.0f} MB, beside it {(peak - before) / 1e6:.0f} MB "
+        f"({100 * (peak - before) / size:.0f}%), parameters {model / 1e6:.2f} MB"
+    )
 
 
 def threads(names):
