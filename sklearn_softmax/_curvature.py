@@ -110,8 +110,9 @@ class Curvature:
         else:
             if self._model is None:
                 self._model = self._cheap_model()
-            # Early on the probabilities change most.
-            self._next_renewal = min(2 * n_evaluations + 1, max(exact_pays, n_evaluations + 1))
+            # Early on the probabilities change most; and it costs about as much as an evaluation.
+            soon = n_evaluations + 3 + n_evaluations // 4
+            self._next_renewal = min(soon, max(exact_pays, n_evaluations + 1))
         self._model.renew(vector)
         return True
 
