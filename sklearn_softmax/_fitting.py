@@ -17,6 +17,7 @@ from ._objective import SoftmaxObjective, n_outputs
 from ._scaling import Scaling
 from ._span import row_span
 from ._steps import Momentum
+from ._table import TableObjective, is_small
 from ._training import Training, train
 
 # "auto" makes batches of so many rows that an epoch has at least so many, within bounds; and
@@ -182,7 +183,7 @@ def _lbfgs_objective(estimator, blocks):
         span = row_span(blocks, center=estimator.fit_intercept, C=estimator.C)
         if span is not None:
             return _objective(estimator, span.blocks, span=span)
-    return _objective(estimator, blocks)
+    return _objective(estimator, blocks, TableObjective if is_small(blocks) else SoftmaxObjective)
 
 
 def _lbfgs_iterates(estimator, objective, vector):
@@ -202,8 +203,8 @@ def _lbfgs_iterates(estimator, objective, vector):
     )
 
 
-def _objective(estimator, blocks, **options):
-    return SoftmaxObjective(
+def _objective(estimator, blocks, kind=SoftmaxObjective, **options):
+    return kind(
         blocks,
         C=estimator.C,
         l1_ratio=estimator.l1_ratio,

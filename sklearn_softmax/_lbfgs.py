@@ -37,6 +37,9 @@ _MAX_TRIALS = 30
 _ROUGH, _LEAST_ROUGH_LOSS = 1e-3, 1e-2
 # After so many steps without a decrease that rounding would show, the loss is at its minimum.
 _PATIENCE = 10
+# A step that lowers the loss by so many times ``tol`` is not the last but one: the next one of
+# Newton's expects about the square of that.
+_FAR = 10.0
 # A loss this small, relative to the same, counts as no smaller.
 _NEGLIGIBLE = 1e-4
 
@@ -127,20 +130,14 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
         )
     state = Iterate(vector, loss, n_iter)
     enough, negligible = max(tol**2, RESOLUTION), _NEGLIGIBLE * objective.uniform_loss
-    history, n_stalled, is_new = History(*curvature.step_memory), 0, True
+    history, n_stalled, is_new, is_far = History(*curvature.step_memory), 0, True, False
     curvature.update(vector, 0)
     while True:
-        steepest, step = problem.direction(state.vector, gradient, history, curvature)
-        slope = float(steepest @ step)
-        # At the end a renewal would come too late to be of use.
         threshold = enough * max(abs(state.loss), negligible)
-        is_renewed = -slope > threshold and curvature.update(state.vector, state.n_evaluations - 1)
-        if (is_renewed and curvature.replaces_steps) or slope > 0:
-            # (Among differences of gradients that are all rounding, H may lose its sign.)
-            history = History(*curvature.step_memory)
-        if is_renewed or slope > 0:
-            steepest, step = problem.direction(state.vector, gradient, history, curvature)
-            slope = float(steepest @ step)
+        history, steepest, step = _next_step(
+            problem, state, gradient, history, curvature, threshold, is_far
+        )
+        slope = float(steepest @ step)
         if problem is not exact and (
             n_stalled == _PATIENCE or problem.is_spent(state, -slope, tol)
         ):
@@ -166,14 +163,36 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
             state.status = "converged" if is_resolved else "precision"
             yield state
             return
-        is_lower = state.loss - found.loss > problem.epsilon * abs(state.loss)
-        n_stalled = 0 if is_lower else n_stalled + 1
+        decrease = state.loss - found.loss
+        n_stalled = 0 if decrease > problem.epsilon * abs(state.loss) else n_stalled + 1
+        is_far = decrease > _FAR * np.sqrt(enough) * abs(found.loss)
         if curvature.replaces_steps and curvature.is_due(n_evaluations - 1):
             history = History(*curvature.step_memory)
         else:
             history.append(state.vector, found.vector, gradient, found.gradient)
         gradient, is_new = found.gradient, True
         state = Iterate(found.vector, found.loss, state.n_iter + 1, n_evaluations)
+
+
+def _next_step(problem, state, gradient, history, curvature, threshold, is_far):
+    """Return the history to go on with, the direction of steepest descent, and the step to take.
+
+    H0 is renewed first if that is due, unless the step is the last one: at the end it would come
+    too late to be of use.
+    """
+    n_evaluations, is_renewed = state.n_evaluations - 1, False
+    if is_far and curvature.replaces_steps:
+        is_renewed = curvature.update(state.vector, n_evaluations)
+    if not is_renewed:
+        steepest, step = problem.direction(state.vector, gradient, history, curvature)
+        slope = float(steepest @ step)
+        is_renewed = -slope > threshold and curvature.update(state.vector, n_evaluations)
+        # (Among differences of gradients that are all rounding, H may lose its sign.)
+        if not is_renewed and slope <= 0:
+            return history, steepest, step
+    if curvature.replaces_steps or not is_renewed:
+        history = History(*curvature.step_memory)
+    return history, *problem.direction(state.vector, gradient, history, curvature)
 
 
 @dataclass

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import settings
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
+from sklearn_softmax import _table
+
 # Deterministic: a property either holds on these examples or it does not.
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=25)
 settings.load_profile("default")
@@ -55,6 +57,13 @@ def cancer():
 @pytest.fixture
 def iris():
     return load_iris(return_X_y=True)
+
+
+@pytest.fixture(params=["table", "blocks"])
+def both_ways(request, monkeypatch):
+    """A small table is kept whole; and summed over in blocks, as large ones are."""
+    if request.param == "blocks":
+        monkeypatch.setattr(_table, "_TABLE_BYTES", 0)
 
 
 def to_numpy(array):

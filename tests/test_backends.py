@@ -326,13 +326,13 @@ def test_lack_of_gpu_memory_is_told(table, monkeypatch):
     class OutOfMemoryError(RuntimeError):
         """As PyTorch and CuPy name theirs."""
 
-    def fail(objective, vector):
+    def fail(*args):
         raise OutOfMemoryError("Tried to allocate 2.00 GiB.")
 
     X, y, _ = table
     clf = SoftmaxRegressionClassifier().fit(X, y)
     before = clf.coef_
-    monkeypatch.setattr(_objective.SoftmaxObjective, "loss_gradient", fail)
+    monkeypatch.setattr(_objective.SoftmaxObjective, "parameters", fail)
     with pytest.raises(MemoryError, match=r"GPU ran out of memory: Tried to allocate 2.00 GiB"):
         clf.fit(X, y)
     assert clf.coef_ is before

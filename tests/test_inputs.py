@@ -14,6 +14,8 @@ from sklearn.datasets import load_digits
 
 from sklearn_softmax import SoftmaxRegressionClassifier, _prediction
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 SOLVERS = [{"solver": "lbfgs"}, {"solver": "sgd", "max_iter": 300, "random_state": 0}]
 
 

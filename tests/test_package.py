@@ -34,6 +34,7 @@ LAYERS = [
     "_newton",
     "_factored",
     "_hessians",
+    "_table",
     "_objective",
     "_rows",
     "_scaling",

@@ -10,6 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from sklearn_softmax import SoftmaxRegressionClassifier
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 SCALES = np.array([1.0, 30.0, 0.05, 1.0, 3.0])
 
 

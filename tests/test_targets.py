@@ -9,6 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_softmax import SoftmaxRegressionClassifier
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 def soft_problem(n_classes=3, n_rows=90):
     rng = np.random.default_rng(0)

@@ -1,0 +1,89 @@
+"""Small tables, whose rows are kept as the parameters see them.
+
+Where an evaluation takes microseconds, what surrounds it counts. Here it is two products and a
+softmax, and the Hessian that follows takes the probabilities from it.
+"""
+
+import functools
+
+import numpy as np
+
+from ._objective import SoftmaxObjective
+from ._rows import RowSample, ScaledRows, scaled_rows
+from ._sums import with_reference
+
+# What the rows, and what their probabilities, may take (bytes); and multiplications in an
+# evaluation that are not worth a second thread.
+_TABLE_BYTES = 1 << 20
+_TABLE_WORK = 2_000_000
+
+
+def is_small(blocks):
+    """Return whether rows are few enough, and in NumPy arrays of this process."""
+    if blocks.is_sparse or not (blocks.is_local and blocks.is_numpy and blocks.is_in_memory):
+        return False
+    row_bytes = 8 * max(blocks.n_features + 1, blocks.n_classes)
+    work = blocks.n_stored * blocks.n_classes
+    return blocks.n_rows * row_bytes <= _TABLE_BYTES and work <= _TABLE_WORK
+
+
+class TableObjective(SoftmaxObjective):
+    """The same objective, in float64, of rows of which a scaled copy is kept.
+
+    Parameters are those of :class:`SoftmaxObjective`.
+    """
+
+    def __init__(self, blocks, **options):
+        super().__init__(blocks, **options)
+        self.epsilon = float(np.finfo(float).eps)
+        block = blocks.take(slice(0, blocks.n_rows))
+        self.table = scaled_rows(block.X, self.scaling, self.fit_intercept)
+        self.share = block.row_weights / blocks.total_weight
+        if blocks.has_labels:
+            target = np.zeros((self.n_classes, blocks.n_rows))
+            target[block.y, np.arange(blocks.n_rows)] = 1.0
+        else:
+            target = block.y.astype(np.float64)
+        keep = 1.0 - self.label_smoothing
+        self._target = keep * target + self.label_smoothing / self.n_classes
+        self.last_vector = self.last_proba = None
+
+    @functools.cached_property
+    def rows(self):
+        """The rows as the scaled parameters see them."""
+        return _TableRows(self)
+
+    def loss_gradient(self, vector):
+        """Return the smooth part of the objective and its gradient."""
+        matrix = self.unpack(vector)
+        penalty_gradient = matrix * self.l2_columns
+        logits = with_reference(matrix @ self.table.T)
+        with np.errstate(over="ignore", invalid="ignore"):  # the solver judges what comes
+            logits -= logits.max(axis=0)
+            target_logit = (logits * self._target).sum(axis=0)
+            proba = np.exp(logits, out=logits)
+            total = proba.sum(axis=0)
+            proba /= total
+            loss = self.share @ (np.log(total) - target_logit)
+            residual = (proba - self._target)[-self.n_outputs :] * self.share
+            gradient = residual @ self.table
+        gradient += penalty_gradient
+        self.last_vector, self.last_proba = vector, proba
+        return float(loss + 0.5 * np.vdot(matrix, penalty_gradient)), self.pack(gradient)
+
+
+class _TableRows(ScaledRows):
+    """The rows of such a table."""
+
+    def sample(self, n_rows, rng):
+        """Draw rows; as :meth:`ScaledRows.sample`."""
+        if n_rows < self._blocks.n_rows:
+            return super().sample(n_rows, rng)
+        return RowSample(self._objective.table.__getitem__, self._objective.share)
+
+    def sample_proba(self, vector, rows):
+        """Return the probabilities (n_classes, n_rows) of rows drawn by :meth:`sample`."""
+        objective = self._objective
+        if vector is objective.last_vector and len(rows) == len(objective.table):  # (all of them)
+            return objective.last_proba
+        return super().sample_proba(vector, rows)
