@@ -17,8 +17,9 @@ import numpy as np
 from . import _arrays, _backend
 from ._threads import one_blas_thread
 
-# A block of X and its logits should share a core's cache (bytes).
-_CACHE_BYTES = 1 << 20
+# A block of X and its logits should share what a core has of the caches (bytes); in smaller ones
+# threads mostly wait for the interpreter lock.
+_CACHE_BYTES = 3 << 20
 _MIN_BLOCK_ROWS = 512
 _MAX_BLOCK_ROWS = 16384
 # Logits of a sparse block for which memory is always worth its while (bytes).
