@@ -31,6 +31,7 @@ import numpy as np
 
 from ._blocks import spare_bytes
 from ._lbfgs import Iterate
+from ._metric import start_curvature
 
 # The intercept's curvature of a row of mean weight, where 1 is that of the penalty.
 _INTERCEPT_CURVATURE = 0.3
@@ -39,6 +40,9 @@ _DUAL_BYTES = 64 << 20
 # A row may be so much longer than others, squared: the curvature of its step is that of the square,
 # and what a few very long rows undo of each other takes more sweeps than L-BFGS has iterations.
 _LARGEST_SQUARE = 10.0
+# Where the rows' mean curvature is less than so many times the penalty's, L-BFGS by itself needs
+# fewer iterations than sweeps.
+_LEAST_CURVATURE = 4.0
 # Sweeps end when so many of them have not made the gap smaller than this share of what it was.
 _PATIENCE, _LEAST_PROGRESS = 5, 0.8
 
@@ -52,7 +56,11 @@ def applies(objective):
         return False
     with np.errstate(over="ignore", invalid="ignore"):  # (others say what is wrong with X)
         squares = objective.rows.squared_norms()
-    return bool(squares.max() <= _LARGEST_SQUARE * squares.mean())
+    mean = squares.mean()
+    curvature = mean * start_curvature(objective.n_classes)
+    return bool(
+        squares.max() <= _LARGEST_SQUARE * mean and curvature > _LEAST_CURVATURE * objective.l2
+    )
 
 
 def ascend(objective, vector, *, tol):

@@ -17,6 +17,7 @@ pytest.importorskip("numba")
 def any_size(monkeypatch):
     """Have small problems take the way of large ones."""
     monkeypatch.setattr(_blocks, "_COMPILED_SPARSE_WORK", 0)
+    monkeypatch.setattr(_ascent, "_LEAST_CURVATURE", 0.0)
 
 
 def text(n_classes, n_rows=300, n_words=500):
@@ -164,6 +165,9 @@ def test_only_what_has_the_form_is_swept(any_size, monkeypatch):
     assert not applies_to(X.toarray(), y, 3)
     long_row = X.multiply(np.where(np.arange(len(y)) == 5, 20.0, 1.0)[:, None]).tocsr()
     assert not applies_to(long_row, y, 3)
+    monkeypatch.setattr(_ascent, "_LEAST_CURVATURE", 4.0)
+    assert applies_to(X, y, 3, C=4.1 * 3 / len(y))
+    assert not applies_to(X, y, 3, C=3.9 * 3 / len(y))
     monkeypatch.setattr(_ascent, "_DUAL_BYTES", 8 * 3 * len(y) - 1)
     assert not applies_to(X, y, 3)
     monkeypatch.setattr(_blocks, "_COMPILED_SPARSE_WORK", np.inf)
