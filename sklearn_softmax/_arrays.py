@@ -6,7 +6,7 @@ calls otherwise, is here; what a library does faster is in :mod:`sklearn_softmax
 
 import functools
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import scipy.sparse as sp
@@ -90,6 +90,14 @@ def float_dtype(dtype):
 def device_of(array):
     """Return the device of an array of another library."""
     return array.data.device if is_foreign_sparse(array) else device(array)
+
+
+def on_device_of(X):
+    """Return a context in which CuPy computes where its array X is; of no effect for others.
+
+    CuPy computes on its current device, wherever the arrays are. Other libraries go by these.
+    """
+    return device_of(X) if is_cupy_array(X) or is_foreign_sparse(X) else nullcontext()
 
 
 def is_on_gpu(X):

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _prediction, _targets
-from ._arrays import is_dask, is_foreign, memory_errors_told, to_numpy
+from ._arrays import is_dask, is_foreign, memory_errors_told, on_device_of, to_numpy
 from ._fitting import fit_all, fit_chunk, initial_coefficients
 from ._training import Observer, Training
 from ._validation import (
@@ -270,7 +270,7 @@ class SoftmaxRegressionClassifier(
         self : SoftmaxRegressionClassifier
             The fitted estimator. If fitting fails it is as it was before.
         """
-        with _all_or_nothing(self), memory_errors_told():
+        with _all_or_nothing(self), memory_errors_told(), on_device_of(X):
             data = check_training_data(self, X, y, sample_weight)
             is_warm = self.warm_start and hasattr(self, "coef_")
             if is_warm:
@@ -320,7 +320,7 @@ class SoftmaxRegressionClassifier(
             The estimator. If it fails it is as it was before.
         """
         refuse_for_streams(self)
-        with _all_or_nothing(self), memory_errors_told():
+        with _all_or_nothing(self), memory_errors_told(), on_device_of(X):
             is_first = not hasattr(self, "classes_")
             data = check_training_data(self, X, y, sample_weight, classes=classes, is_stream=True)
             start = initial_coefficients(self, data, warm=not is_first)
@@ -478,19 +478,20 @@ class SoftmaxRegressionClassifier(
             predict = functools.partial(_prediction.predict_rows, *model, transform, labels)
             return map_rows(predict, X)
         was_host = not is_foreign(X)
-        X = check_features(self, X, reset=False)
-        result, is_finite = _prediction.predict_blocks(
-            X,
-            self.coef_,
-            self.intercept_,
-            transform,
-            n_classes=len(self.classes_),
-            n_jobs=self.n_jobs,
-        )
-        if not is_finite:  # (Finite X whose logits overflow is let through.)
-            check_finite(self, X)
-        result = to_numpy(result) if was_host else result
-        return result if labels is None else _prediction.labels_at(labels, result)
+        with on_device_of(X):
+            X = check_features(self, X, reset=False)
+            result, is_finite = _prediction.predict_blocks(
+                X,
+                self.coef_,
+                self.intercept_,
+                transform,
+                n_classes=len(self.classes_),
+                n_jobs=self.n_jobs,
+            )
+            if not is_finite:  # (Finite X whose logits overflow is let through.)
+                check_finite(self, X)
+            result = to_numpy(result) if was_host else result
+            return result if labels is None else _prediction.labels_at(labels, result)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -17,7 +18,16 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _arrays, _objective, functional
+from sklearn_softmax import (
+    SoftmaxRegressionClassifier,
+    _arrays,
+    _classifier,
+    _objective,
+    _places,
+    _prediction,
+    _validation,
+    functional,
+)
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -303,6 +313,61 @@ def test_device_cuda_moves_X(table, sparse):
     assert_same_model(clf, expected)
     assert isinstance(clf.predict_proba(X), np.ndarray)
     assert_allclose(clf.predict_proba(X), expected.predict_proba(X), atol=1e-7)
+
+
+def test_cupy_computes_on_the_device_of_its_array():
+    class Matrix:
+        """As CuPy's sparse matrices and their data."""
+
+        data = type("Data", (), {"device": "the second"})
+
+    Matrix.__module__ = "cupyx.scipy.sparse._csr"
+    assert _arrays.on_device_of(Matrix()) == "the second"
+    for X in (np.ones((2, 2)), sp.csr_matrix(np.ones((2, 2))), [[1.0]], strict(np.ones(2))):
+        with _arrays.on_device_of(X) as device:
+            assert device is None
+
+
+@pytest.mark.parametrize("call", ["fit", "partial_fit", "predict"])
+def test_all_is_computed_within_the_device_of_X(table, monkeypatch, call):
+    X, y, _ = table
+    clf, inside = SoftmaxRegressionClassifier(max_iter=3, tol=1.0).fit(X, y), []
+
+    @contextmanager
+    def on_device_of(given):
+        assert given is X
+        inside.append(True)
+        yield
+        inside.pop()
+
+    def rows_of(*args, **options):
+        assert inside
+        return original(*args, **options)
+
+    original = _places.rows_of
+    monkeypatch.setattr(_classifier, "on_device_of", on_device_of)
+    for module in (_validation, _prediction):
+        monkeypatch.setattr(module, "rows_of", rows_of)
+    arguments = (X,) if call == "predict" else (X, y)
+    getattr(clf, call)(*arguments)
+    assert not inside
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("number", [0, 1])
+def test_cupy_arrays_of_any_device(table, number):
+    X, y, weight = table
+    cupy(X)
+    import cupy as library
+
+    if library.cuda.runtime.getDeviceCount() <= number:
+        pytest.skip("no such CUDA device")
+    with library.cuda.Device(number):
+        placed = library.asarray(X)
+    clf = SoftmaxRegressionClassifier().fit(placed, y, weight)
+    assert_same_model(clf, SoftmaxRegressionClassifier().fit(X, y, weight))
+    assert clf.predict(placed).device.id == number
+    assert library.cuda.runtime.getDevice() == 0
 
 
 @pytest.mark.gpu
