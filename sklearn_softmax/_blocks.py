@@ -7,7 +7,6 @@ Here, and only here, is decided where the rows are and which thread works on the
 
 import copy
 import functools
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import joblib
 import numpy as np
 
 from . import _arrays, _backend
+from ._sampler import RowSampler
 from ._threads import one_blas_thread
 
 # A block of X and its logits should share what a core has of the caches (bytes); in smaller ones
@@ -122,8 +122,7 @@ class RowBlocks:
 
     def __enter__(self):
         # (The one small product of a prediction is left to BLAS's own threads.)
-        is_small = self.n_stored * self.n_classes < _MIN_THREAD_WORK
-        self._has_blas = not (self.y is None and self._n_jobs is None and is_small)
+        self._has_blas = not (self.y is None and self._n_jobs is None and self.is_quick)
         if not self._has_blas:
             return self
         n_threads = None if self._n_jobs is None else joblib.effective_n_jobs(self._n_jobs)
@@ -166,6 +165,11 @@ class RowBlocks:
     def n_stored(self):
         """Number of entries of X that a product has to touch."""
         return _backend.stored_entries(self.X)
+
+    @property
+    def is_quick(self):
+        """Whether a sum over all rows is over before a second thread has woken up."""
+        return self.n_stored * self.n_classes < _MIN_THREAD_WORK
 
     def _choose_block_rows(self):
         if self.is_sparse:
@@ -411,45 +415,6 @@ class RowBlocks:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._n_threads)
         return self._threads
-
-
-class RowSampler:
-    """Draws rows by the inverse of their cumulative probability.
-
-    Parameters
-    ----------
-    blocks : RowBlocks
-        The rows.
-    importance : ndarray of shape (n_rows,)
-        Changed in place.
-    mean : float
-        Mean importance, of these rows and of any others beside them.
-    """
-
-    def __init__(self, blocks, importance, mean):
-        importance *= 0.5 / max(mean, np.finfo(float).tiny)
-        importance += 0.5
-        if blocks.weight is not None:
-            importance *= _arrays.to_numpy(blocks.weight)
-        self._blocks = weakref.proxy(blocks)
-        self._cumulative = np.cumsum(importance)
-
-    @property
-    def total(self):
-        """The end of the interval to draw from."""
-        return self._cumulative[-1]
-
-    def draw(self, positions):
-        """Return what takes a slice of the rows at some positions, and what each shall weigh.
-
-        Positions are sorted, in [0, total).
-        """
-        cumulative = self._cumulative
-        positions = np.minimum(positions, np.nextafter(cumulative[-1], 0.0))  # not rounded up
-        index = np.searchsorted(cumulative, positions, side="right")
-        chance = cumulative[index] - np.where(index > 0, cumulative[index - 1], 0.0)
-        take, weight = self._blocks.take_parts(index)
-        return take, weight / _arrays.as_like(chance, weight)
 
 
 def spare_bytes(rows, least):

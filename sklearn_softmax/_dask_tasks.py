@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from . import _arrays, _backend
-from ._blocks import Block, RowBlocks, RowSampler
+from ._blocks import Block, RowBlocks
 from ._places import rows_of
+from ._sampler import RowSampler
 
 
 def call(function, number, options, X, y, weight, *arguments):

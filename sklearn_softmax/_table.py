@@ -12,10 +12,8 @@ from ._objective import SoftmaxObjective
 from ._rows import RowSample, ScaledRows, scaled_rows
 from ._sums import with_reference
 
-# What the rows, and what their probabilities, may take (bytes); and multiplications in an
-# evaluation that are not worth a second thread.
+# What the rows, and what their probabilities, may take (bytes).
 _TABLE_BYTES = 1 << 20
-_TABLE_WORK = 2_000_000
 
 
 def is_small(blocks):
@@ -23,8 +21,7 @@ def is_small(blocks):
     if blocks.is_sparse or not (blocks.is_local and blocks.is_numpy and blocks.is_in_memory):
         return False
     row_bytes = 8 * max(blocks.n_features + 1, blocks.n_classes)
-    work = blocks.n_stored * blocks.n_classes
-    return blocks.n_rows * row_bytes <= _TABLE_BYTES and work <= _TABLE_WORK
+    return blocks.is_quick and blocks.n_rows * row_bytes <= _TABLE_BYTES
 
 
 class TableObjective(SoftmaxObjective):

@@ -240,6 +240,20 @@ def test_sums_do_not_depend_on_blocks_or_threads(rng, monkeypatch):
         assert_allclose(gradient, results[0][1], atol=1e-14)
 
 
+def test_float32_sums_do_not_depend_on_the_number_of_threads(rng):
+    X, y = rng.standard_normal((20_000, 60)), rng.integers(0, 5, 20_000)
+    vector, scaling, sums = rng.standard_normal(5 * 61), None, []
+    for n_jobs in (1, 2, 3):
+        with RowBlocks(X, y, n_classes=5, n_jobs=n_jobs) as blocks:
+            objective = SoftmaxObjective(blocks, C=1.0, scaling=scaling)
+            scaling, rough = objective.scaling, objective.rough()
+            assert rough.blocks.dtype == np.float32
+            sums.append(rough.loss_gradient(vector))
+    for loss, gradient in sums[1:]:
+        assert_allclose(loss, sums[0][0], rtol=1e-14)
+        assert_allclose(gradient, sums[0][1], rtol=0, atol=1e-14)
+
+
 def test_blas_threads_are_restored_after_nested_use():
     from threadpoolctl import threadpool_info
 

@@ -45,6 +45,7 @@ LAYERS = [
     "_device",
     "_files",
     "_blocks",
+    "_sampler",
     "_threads",
     "functional",
     "_backend",
