@@ -103,7 +103,6 @@ class RowBlocks:
         self._is_mapped = isinstance(X, np.ndarray) and _backend.is_in_file(X)
         self._n_jobs = n_jobs
         self.block_rows = self._choose_block_rows()
-        self._has_blas = False
         self._n_threads = 1
         self._threads = None
 
@@ -121,9 +120,7 @@ class RowBlocks:
         return other
 
     def __enter__(self):
-        # (The one small product of a prediction is left to BLAS's own threads.)
-        self._has_blas = not (self.y is None and self._n_jobs is None and self.is_quick)
-        if not self._has_blas:
+        if not self._replaces_blas_threads:
             return self
         n_threads = None if self._n_jobs is None else joblib.effective_n_jobs(self._n_jobs)
         # Every thread works on rows of its own, so BLAS must not start threads as well. The
@@ -134,11 +131,16 @@ class RowBlocks:
         return self
 
     def __exit__(self, *exc_info):
-        if self._has_blas:
+        if self._replaces_blas_threads:
             one_blas_thread.leave()
         if self._threads is not None:
             self._threads.shutdown()
             self._threads = None
+
+    @property
+    def _replaces_blas_threads(self):
+        # (The one small product of a prediction is left to them.)
+        return self.y is not None or self._n_jobs is not None or not self.is_quick
 
     def set_weight(self, weight):
         """Give the rows other weights, (n_samples,) or None."""
@@ -415,6 +417,11 @@ class RowBlocks:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._n_threads)
         return self._threads
+
+
+def are_dense_in_memory(rows):
+    """Return whether rows are a NumPy array that is in this process, and not in parts."""
+    return rows.is_local and rows.is_in_memory and rows.is_numpy and not rows.is_sparse
 
 
 def spare_bytes(rows, least):

@@ -251,7 +251,7 @@ class DaskRows:
         places = [index[p] - starts[n] for n, p in zip(numbers, pieces, strict=True)]
         return numbers, places, pieces
 
-    def share(self, run, n_items, work):
+    def share(self, run, n_items, work, step=1):
         """Work on ``n_items`` that the client has; as :meth:`RowBlocks.share`."""
         return [run(0, n_items)]
 

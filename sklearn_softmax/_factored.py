@@ -91,15 +91,14 @@ class KroneckerCurvature:
 
         The parts do not depend on the number of threads, as they are rounded to float32.
         """
-        n_rows, rank = self._rows.shape
 
         def run(start, stop):
-            start -= start % PART_ROWS
-            stop -= stop % PART_ROWS if stop < n_rows else 0
             parts = slices(start, stop, PART_ROWS)
             return sum(function(self._rows[part, :], self._weight[part]) for part in parts)
 
-        return sum(self._objective.blocks.share(run, n_rows, n_rows * rank * self._n_outputs))
+        n_rows, rank = self._rows.shape
+        work = n_rows * rank * self._n_outputs
+        return sum(self._objective.blocks.share(run, n_rows, work, step=PART_ROWS))
 
     def _proba(self, matrix, rows):
         return softmax(with_reference(cast(matrix @ rows.T, np.float64)), axis=0)

@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 from . import _arrays, _backend
+from ._blocks import are_dense_in_memory
 from ._rows import ScaledRows
 from ._scaling import Scaling
 from ._sums import HessianDiagonal, Loss, LossGradient, linear_logits, loss_residual
@@ -111,8 +112,7 @@ class SoftmaxObjective:
         mean of a feature what the rows differ by.
         """
         blocks = self.blocks
-        is_dense = blocks.is_local and blocks.is_numpy and not blocks.is_sparse
-        if not is_dense or not blocks.is_in_memory or blocks.dtype == np.float32:
+        if not are_dense_in_memory(blocks) or blocks.dtype == np.float32:
             return None
         if self.scaling.is_trivial or blocks.n_stored * self.n_outputs < _ROUGH_WORK:
             return None

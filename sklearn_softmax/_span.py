@@ -15,7 +15,7 @@ not correlated; X itself is read twice, to begin with and for W at the end.
 
 import numpy as np
 
-from ._blocks import RowBlocks, spare_bytes
+from ._blocks import RowBlocks, are_dense_in_memory, spare_bytes
 
 # The inner products, the eigenvectors and the components may take so much memory (bytes; a
 # tenth of X if larger).
@@ -69,7 +69,7 @@ def row_span(blocks, *, center, C):
 
 def _pays(blocks):
     """Return whether rows are few enough, and such that their span can be had."""
-    if not (blocks.is_local and blocks.is_in_memory and blocks.is_numpy) or blocks.is_sparse:
+    if not are_dense_in_memory(blocks):
         return False
     n_rows, n_features = blocks.n_rows, blocks.n_features
     if n_rows >= n_features or 3 * 8 * n_rows**2 > spare_bytes(blocks, _SPAN_BYTES):

@@ -8,9 +8,11 @@ import functools
 
 import numpy as np
 
+from ._blocks import are_dense_in_memory
 from ._objective import SoftmaxObjective
 from ._rows import RowSample, ScaledRows, scaled_rows
 from ._sums import with_reference
+from .functional import cross_entropy_loss_gradient
 
 # What the rows, and what their probabilities, may take (bytes).
 _TABLE_BYTES = 1 << 20
@@ -18,7 +20,7 @@ _TABLE_BYTES = 1 << 20
 
 def is_small(blocks):
     """Return whether rows are few enough, and in NumPy arrays of this process."""
-    if blocks.is_sparse or not (blocks.is_local and blocks.is_numpy and blocks.is_in_memory):
+    if not are_dense_in_memory(blocks):
         return False
     row_bytes = 8 * max(blocks.n_features + 1, blocks.n_classes)
     return blocks.is_quick and blocks.n_rows * row_bytes <= _TABLE_BYTES
@@ -42,8 +44,8 @@ class TableObjective(SoftmaxObjective):
         else:
             target = block.y.astype(np.float64)
         keep = 1.0 - self.label_smoothing
-        self._target = keep * target + self.label_smoothing / self.n_classes
-        self.last_vector = self.last_proba = None
+        self.target = keep * target + self.label_smoothing / self.n_classes
+        self.last_vector = self.last_residual = None
 
     @functools.cached_property
     def rows(self):
@@ -56,17 +58,14 @@ class TableObjective(SoftmaxObjective):
         penalty_gradient = matrix * self.l2_columns
         logits = with_reference(matrix @ self.table.T)
         with np.errstate(over="ignore", invalid="ignore"):  # the solver judges what comes
-            logits -= logits.max(axis=0)
-            target_logit = (logits * self._target).sum(axis=0)
-            proba = np.exp(logits, out=logits)
-            total = proba.sum(axis=0)
-            proba /= total
-            loss = self.share @ (np.log(total) - target_logit)
-            residual = (proba - self._target)[-self.n_outputs :] * self.share
-            gradient = residual @ self.table
+            losses, residual = cross_entropy_loss_gradient(
+                logits, self.target, axis=0, reduction="none", overwrite_logits=True
+            )
+            gradient = (residual[-self.n_outputs :] * self.share) @ self.table
         gradient += penalty_gradient
-        self.last_vector, self.last_proba = vector, proba
-        return float(loss + 0.5 * np.vdot(matrix, penalty_gradient)), self.pack(gradient)
+        self.last_vector, self.last_residual = vector, residual
+        loss = self.share @ losses + 0.5 * np.vdot(matrix, penalty_gradient)
+        return float(loss), self.pack(gradient)
 
 
 class _TableRows(ScaledRows):
@@ -82,5 +81,5 @@ class _TableRows(ScaledRows):
         """Return the probabilities (n_classes, n_rows) of rows drawn by :meth:`sample`."""
         objective = self._objective
         if vector is objective.last_vector and len(rows) == len(objective.table):  # (all of them)
-            return objective.last_proba
+            return objective.last_residual + objective.target
         return super().sample_proba(vector, rows)
