@@ -316,8 +316,6 @@ class RowBlocks:
         None takes all rows of positive weight. Rows in memory are not gathered before they are
         asked for.
         """
-        if not self.is_in_memory:
-            return self.take(slice(0, self.n_rows) if index is None else index).take_parts()
         if index is None and self.n_weighted < self.n_rows:
             index = np.flatnonzero(self._host_weight)
         weight = self.weight

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import as_like, at_least, cast, diagonal_matrix, empty, namespace, to_numpy, zeros
+from ._blocks import spare_bytes
 from ._rows import PART_ROWS, slices
 from ._sums import with_reference
 from .functional import softmax
@@ -14,7 +15,9 @@ _EPSILON = float(np.finfo(float).eps)
 # Rows of a sample for each column; and for the diagonal, of which each entry is a mean of numbers
 # that are not negative, as many as show it whatever the number of columns.
 ROWS_PER_COLUMN = 5
-_DIAGONAL_ROWS = 10_000
+_DIAGONAL_ROWS = 4096
+# What the rows of a Kronecker model's sample may take (bytes; a tenth of X if larger).
+_SAMPLE_BYTES = 64 << 20
 # Relative to 1, the variance of a scaled feature: where the penalty is below this, the
 # Kronecker basis need not diagonalise it.
 _BASIS_RIDGE = 1e-6
@@ -55,6 +58,8 @@ class KroneckerCurvature:
     def __init__(self, objective, n_rows, rng):
         self._objective = objective
         self._has_class_basis = 1 < objective.n_outputs <= objective.n_columns
+        allowed = spare_bytes(objective.blocks, _SAMPLE_BYTES) // (4 * objective.n_columns)
+        n_rows = min(n_rows, max(allowed, objective.n_columns))
         sample = objective.rows.sample(n_rows, rng)
         penalty = objective.l2_columns
         self._xp = xp = namespace(penalty)

@@ -89,6 +89,14 @@ class FileRows(RowBlocks):
             result[order[start:stop]] = rows[index[start:stop] - first]
         return result
 
+    def take_parts(self, index=None):
+        """Return what takes a slice of the rows at ``index``; as :meth:`RowBlocks.take_parts`.
+
+        They are read at once, but converted only as they are asked for.
+        """
+        index = self._weighted(slice(0, self.n_rows)) if index is None else index
+        return self._in_memory(self._take_stored(index)).take_parts()
+
     def accumulate(self, row_sum):
         """Sum a function over all rows; as :meth:`RowBlocks.accumulate`."""
         return add_totals(part.accumulate(row_sum) for _, part in self._parts(self._part_slices()))
