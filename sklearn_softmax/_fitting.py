@@ -150,6 +150,8 @@ def fit_all(estimator, data, start, observer=None):
             observer=observer,
         )
         model = _model(objective, training.vector, data)
+        if _loses_digits(objective, model) and training.reason == "converged":
+            training.reason = "precision"
         gap = _gap_of(objective, training, model)
     stream = Stream(data.total_weight)
     if estimator.solver == "sgd":
@@ -243,13 +245,21 @@ def _model(objective, vector, data):
     takes more digits.
     """
     coef, intercept = objective.model(vector)
-    is_exact = objective.cancellation(coef) * np.finfo(data.dtype).eps <= LARGEST_ROUNDING
-    dtype = data.dtype if is_exact else np.float64
-    return {
-        "coef_": np.ascontiguousarray(coef, dtype=dtype),
-        "intercept_": np.array(intercept, dtype=dtype),
+    model = {
+        "coef_": np.ascontiguousarray(coef, dtype=data.dtype),
+        "intercept_": np.array(intercept, dtype=data.dtype),
         "classes_": data.classes,
     }
+    if _loses_digits(objective, model):
+        model["coef_"] = np.ascontiguousarray(coef, dtype=np.float64)
+        model["intercept_"] = np.array(intercept, dtype=np.float64)
+    return model
+
+
+def _loses_digits(objective, model):
+    """Return whether the rounding of coefficients shifts logits by more than does no harm."""
+    coef = model["coef_"]
+    return objective.cancellation(coef) * np.finfo(coef.dtype).eps > LARGEST_ROUNDING
 
 
 def _set_rows_aside(estimator, data, blocks):

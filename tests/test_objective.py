@@ -99,7 +99,7 @@ def test_softmax_hessian_by_definition(rng, n_outputs):
     rows, weight = rng.standard_normal((200, 3)), rng.random(200)
     proba = rng.dirichlet(np.ones(5), 200).T[:n_outputs]
     got = np.ones((3 * n_outputs, 3 * n_outputs), order="F")
-    add_softmax_hessian(rows, proba, weight, got)
+    add_softmax_hessian(rows, proba, proba * (1 - proba), weight, got)
     expected = 1 + softmax_hessian(rows, proba, weight)
     assert_allclose(np.tril(got), np.tril(expected), atol=1e-12)
 
@@ -111,7 +111,7 @@ def test_softmax_hessian_by_pairs(rng, monkeypatch, n_outputs, n_columns, n_rows
     rows, weight = rng.standard_normal((n_rows, n_columns)), rng.random(n_rows)
     proba = rng.dirichlet(np.ones(8), n_rows).T[:n_outputs]
     totals = np.zeros((n_outputs * (n_outputs + 1) // 2, n_columns * (n_columns + 1) // 2))
-    add_pairs(rows, proba, weight, totals)
+    add_pairs(rows, proba, proba * (1 - proba), weight, totals)
     got = unpack_pairs(totals, n_outputs, n_columns)
     assert_allclose(np.tril(got), np.tril(softmax_hessian(rows, proba, weight)), atol=1e-12)
 
