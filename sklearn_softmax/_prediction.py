@@ -7,6 +7,7 @@ from . import _arrays
 from ._places import rows_of
 from ._sums import linear_logits
 from ._targets import check_distribution
+from ._threads import BlasRestored
 from .functional import log_softmax, softmax
 
 
@@ -35,7 +36,7 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
     is_finite : bool
         Whether all logits are. If they are, so is X, which need not be searched for NaN.
     """
-    with rows_of(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
+    with BlasRestored(), rows_of(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
         coef = coef.toarray() if sp.issparse(coef) else coef
         coef = coef.astype(blocks.dtype, order="F" if blocks.is_sparse else "C", copy=False)
         coef, intercept = blocks.place(coef), blocks.place(intercept.astype(blocks.dtype))
