@@ -220,7 +220,7 @@ def test_warm_start_and_callbacks(table, move, capsys):
     assert len(lines) > 4
     loss = float(lines[-1].split()[-1])
     clf.set_params(max_iter=1000, tol=1e-8).fit(move(X), y)
-    assert clf.loss_curve_[0] < loss
+    assert clf.loss_curve_[0] <= loss * (1 + 1e-7)  # (as it was printed)
     assert_same_optimum(clf, converged().fit(X, y))
 
 
