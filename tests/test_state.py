@@ -247,7 +247,7 @@ def test_whoever_reads_during_a_fit_reads_one_model():
     with AtLine(lambda: seen.append(models.index(model_of(clf)))):
         clf.fit(*problem(*MANY))
     assert seen == sorted(seen)
-    assert seen[-1] == models.index(model_of(clf)) or seen[-1] == 0
+    assert set(seen) == {0, 1}
     assert len(seen) > 50
 
 
@@ -292,15 +292,14 @@ def test_predictions_beside_a_thread_that_fits():
 
     def refit():
         for turn in range(100):
-            few.set_params(early_stopping=turn % 3 == 0, random_state=0)
-            few.set_params(early_stopping=False).fit(X, y if turn % 2 else y[::-1])
+            few.fit(X, y if turn % 2 else y[::-1])
         done.set()
 
     thread = threading.Thread(target=refit)
     thread.start()
     while not done.is_set():
         seen = few.predict_log_proba(X)
-        assert any(np.array_equal(seen, one) for one in expected)
+        assert any(np.allclose(seen, one, rtol=1e-12) for one in expected)
     thread.join()
 
 

@@ -32,6 +32,10 @@ def _controller():
     return ThreadpoolController().select(user_api="blas")
 
 
+# (Apple's Accelerate, for one, does not tell.)
+pytestmark = pytest.mark.skipif(not n_threads(), reason="no BLAS that tells its number of threads")
+
+
 @pytest.fixture(autouse=True)
 def user_setting():
     """The user has set a number of threads, in the main thread; nobody changes it for good."""
