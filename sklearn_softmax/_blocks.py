@@ -15,7 +15,7 @@ import numpy as np
 
 from . import _arrays, _backend
 from ._sampler import RowSampler
-from ._threads import one_blas_thread
+from ._threads import OneBlasThread, limit_this_thread
 
 # A block of X and its logits should share what a core has of the caches (bytes); in smaller ones
 # threads mostly wait for the interpreter lock.
@@ -105,6 +105,7 @@ class RowBlocks:
         self.block_rows = self._choose_block_rows()
         self._n_threads = 1
         self._threads = None
+        self._stay: OneBlasThread | None = None
 
     def borrow_threads(self, other):
         """Work on the threads of other rows, within whose context this is."""
@@ -136,16 +137,19 @@ class RowBlocks:
         # Every thread works on rows of its own, so BLAS must not start threads as well. The
         # linear algebra between two sums is too small to gain from BLAS threads, and loses
         # much to them: NumPy's and SciPy's BLAS each keep a pool, whose threads spin.
-        one_blas_thread.enter()
-        self._n_threads = n_threads or one_blas_thread.n_threads_outside
+        self._stay = OneBlasThread()
+        n_threads_outside = self._stay.enter()
+        self._n_threads = n_threads or n_threads_outside
         return self
 
     def __exit__(self, *exc_info):
-        if self._replaces_blas_threads:
-            one_blas_thread.leave()
-        if self._threads is not None:
-            self._threads.shutdown()
-            self._threads = None
+        try:
+            if self._threads is not None:
+                self._threads.shutdown()
+                self._threads = None
+        finally:
+            if self._stay is not None:
+                self._stay.leave()
 
     @property
     def _replaces_blas_threads(self):
@@ -452,7 +456,7 @@ class RowBlocks:
 
     def _thread_pool(self):
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._n_threads)
+            self._threads = ThreadPoolExecutor(self._n_threads, initializer=limit_this_thread)
         return self._threads
 
 

@@ -34,10 +34,12 @@ class FileRows(RowBlocks):
         self._reader = None
 
     def __exit__(self, *exc_info):
-        super().__exit__(*exc_info)
-        if self._reader is not None:
-            self._reader.shutdown()
-            self._reader = None
+        try:
+            super().__exit__(*exc_info)
+        finally:
+            if self._reader is not None:
+                self._reader.shutdown()
+                self._reader = None
 
     def _choose_run_rows(self):
         return max(super()._choose_run_rows(), _backend.rows_per_chunk(self.X))

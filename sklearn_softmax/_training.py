@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ._progress import Progress
+from ._threads import uphold_limit
 
 
 @dataclass
@@ -60,6 +61,7 @@ def train(iterates, *, max_iter, score=None, tol=0.0, n_iter_no_change=5, observ
     while state.status == "running" and state.n_iter < max_iter:
         if observer is not None:
             observer.begin(state)
+        uphold_limit()
         before, state = state, next(iterates)
         stop = observer is not None and observer.end(state)
         if state is before:  # the solver found no way on

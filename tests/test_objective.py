@@ -252,23 +252,3 @@ def test_float32_sums_do_not_depend_on_the_number_of_threads(rng):
     for loss, gradient in sums[1:]:
         assert_allclose(loss, sums[0][0], rtol=1e-14)
         assert_allclose(gradient, sums[0][1], rtol=0, atol=1e-14)
-
-
-def test_blas_threads_are_restored_after_nested_use():
-    from threadpoolctl import threadpool_info
-
-    def n_threads():
-        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
-
-    before = n_threads()
-    y = np.array([0, 1])
-    first, second = (RowBlocks(np.ones((2, 2)), y, n_classes=2) for _ in range(2))
-    with RowBlocks(np.ones((2, 2)), n_classes=2):  # (a small prediction)
-        assert n_threads() == before
-    first.__enter__()
-    second.__enter__()
-    assert set(n_threads()) == {1}
-    first.__exit__(None, None, None)
-    assert set(n_threads()) == {1}
-    second.__exit__(None, None, None)
-    assert n_threads() == before

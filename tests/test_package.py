@@ -114,7 +114,7 @@ def test_heavy_libraries_are_not_imported():
 
 
 def test_parameters_are_documented_in_order_with_their_defaults():
-    documented = re.findall(r"^    (\w+) : (.*)$", SoftmaxRegressionClassifier.__doc__, re.M)
+    documented = re.findall(r"^(\w+) : (.*)$", inspect.getdoc(SoftmaxRegressionClassifier), re.M)
     signature = inspect.signature(SoftmaxRegressionClassifier)
     names = list(signature.parameters)
     assert [name for name, _ in documented][: len(names)] == names
@@ -127,7 +127,7 @@ def test_fitted_attributes_are_documented(wine):
     clf = SoftmaxRegressionClassifier(early_stopping=True, random_state=0).fit(*wine)
     fitted = [name for name in vars(clf) if name.endswith("_") and not name.startswith("_")]
     for name in fitted:
-        assert f"\n    {name} : " in SoftmaxRegressionClassifier.__doc__
+        assert f"\n{name} : " in inspect.getdoc(SoftmaxRegressionClassifier)
 
 
 def test_version_is_that_of_the_project():
