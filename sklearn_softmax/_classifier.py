@@ -366,7 +366,8 @@ class SoftmaxRegressionClassifier(
     def _take(self, fitted, *, n_iter, loss_curve):
         """Set the fitted attributes, and none but those of this fit."""
         for name in ("validation_score_curve_", "duality_gap_"):
-            vars(self).pop(name, None)
+            if hasattr(self, name):
+                delattr(self, name)
         for name, value in fitted.model.items():
             setattr(self, name, value)
         self._stream = fitted.stream
