@@ -293,6 +293,8 @@ class SoftmaxRegressionClassifier(
             elif hasattr(self, "validation_score_curve_"):
                 del self.validation_score_curve_
             self._warn_unless_converged(fitted.training)
+            for said in fitted.warnings:
+                warnings.warn(said, ConvergenceWarning, stacklevel=3)
         context.call_on_fit_task_end(estimator=self, **reported, reconstruction_attributes={})
         return self
 
@@ -325,11 +327,15 @@ class SoftmaxRegressionClassifier(
             data = check_training_data(self, X, y, sample_weight, classes=classes, is_stream=True)
             start = initial_coefficients(self, data, warm=not is_first)
             with refused_if_not_finite(self, data):
-                fitted = fit_chunk(self, data, start, None if is_first else self._stream)
+                fitted = fit_chunk(self, data, start, getattr(self, "_stream", None))
             self._publish(fitted)
-            self.n_iter_ = np.array([1 if is_first else self.n_iter_[0] + 1], dtype=np.int32)
-            before = [] if is_first else self.loss_curve_
+            # (A model may have been made by hand, of its coefficients alone.)
+            n_before = 0 if is_first else getattr(self, "n_iter_", [0])[0]
+            self.n_iter_ = np.array([n_before + 1], dtype=np.int32)
+            before = [] if is_first else getattr(self, "loss_curve_", [])
             self.loss_curve_ = before + fitted.training.loss_curve
+            for said in fitted.warnings:
+                warnings.warn(said, ConvergenceWarning, stacklevel=3)
             if self.verbose:
                 name = type(self).__name__
                 print(f"[{name}] call {self.n_iter_[0]}: loss {self.loss_curve_[-1]:.8g}")
@@ -346,18 +352,6 @@ class SoftmaxRegressionClassifier(
             warnings.warn(
                 f"{self.solver} did not converge in max_iter={self.max_iter} {unit}. Increase "
                 f"max_iter, or tol (now {self.tol:g}).",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        elif (
-            self.solver == "sgd"
-            and self.learning_rate_init != "auto"
-            and training.state.loss > training.loss_curve[0]
-        ):
-            warnings.warn(
-                f"sgd ended with a loss of {training.state.loss:.6g}, which is above that of its "
-                f"first epoch, {training.loss_curve[0]:.6g}: the learning rate is too large. "
-                "Lower learning_rate_init, or leave it at 'auto'.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
