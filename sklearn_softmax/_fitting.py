@@ -15,6 +15,7 @@ from ._span import row_span
 from ._table import TableObjective, is_small
 from ._training import Training, train
 
+
 @dataclass
 class Fitted:
     """A fitted model, and how it came about.

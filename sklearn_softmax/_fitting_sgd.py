@@ -21,6 +21,7 @@ from ._metric import (
     metric_of,
     second_moment,
     stable_rate,
+    start_curvature,
 )
 from ._running import RunningRows
 from ._scaling import Scaling
@@ -39,6 +40,9 @@ _EARLY_FACTOR, _LATE_FACTOR = 3.0, 10.0
 _CURVATURE_FACTOR = 8.0
 # A chunk from which curvature is measured has so many batches.
 _MEASURED_BATCHES = 4
+# Batches of a stream with fewer rows than this have a rate that is lower in proportion: without a
+# metric, and in one, where all directions are as noisy as any.
+_QUIET_ROWS, _QUIET_METRIC_ROWS = 64, 128
 # No batch of a stream counts as more than so many full ones.
 _LARGEST_SHARE = 32.0
 # A fit that ends above its start, or no model, by more than this share of it warns.
@@ -70,7 +74,7 @@ class Stream:
 
     def after(self, blocks):
         """Return what has been seen after a chunk of rows."""
-        weight_seen = self.weight_seen + blocks.total_weight
+        weight_seen = float(self.weight_seen + blocks.total_weight)
         return replace(self, weight_seen=weight_seen, rows_seen=self.rows_seen + blocks.n_weighted)
 
 
@@ -175,7 +179,7 @@ class SGDFit:
         schedule = _sgd.Schedule(
             **given,
             batch_size=batch_size,
-            full_weight=batch_size * blocks.mean_weight,
+            full_weight=float(batch_size * blocks.mean_weight),
             learning_rate_init=rate,
             n_steps=estimator.max_iter * n_rows / batch_size,
             metric=metric,
@@ -292,6 +296,7 @@ class SGDChunk:
     def _begun(self):
         """Return steps that begin with the model as it is."""
         estimator, blocks, last = self._estimator, self._blocks, self._before.steps
+        self._refuse_lost_intercept()
         is_known = last is not None and last.setting[0] == estimator.learning_rate_init
         running = copy.deepcopy(last.running) if is_known else None
         if self._is_auto and running is None:
@@ -334,19 +339,28 @@ class SGDChunk:
         )
         return steps.moved(to_numpy)
 
+    def _refuse_lost_intercept(self):
+        if not self._estimator.fit_intercept and np.any(self._start[1]):
+            raise ValueError(
+                "partial_fit cannot go on with fit_intercept=False from a model that has "
+                f"intercepts, intercept_={self._start[1].tolist()}: it would be another model. "
+                "Leave fit_intercept=True, or begin with a new estimator."
+            )
+
     @property
     def _batch_size(self):
-        return _batch_size(self._estimator, self._seen.rows_seen, is_stream=True)
+        batch_size = self._estimator.batch_size
+        return _SMALLEST_BATCH if batch_size == "auto" else batch_size
 
     def _ready(self, steps):
-        """Return steps with what the parameters say now, and the weight of a batch of this chunk."""
+        """Return steps with what the parameters say now, and with the weight of a full batch."""
         seen = self._seen
         is_sparse = steps.is_sparse
         given = _given(self._estimator, is_sparse=is_sparse)
-        batch_size = steps.schedule.batch_size
-        if self._estimator.batch_size != "auto":
-            batch_size = self._estimator.batch_size
-        mean_weight = max(seen.weight_seen / seen.rows_seen, self._blocks.mean_weight / _LARGEST_SHARE)
+        batch_size = self._batch_size
+        mean_weight = max(
+            seen.weight_seen / seen.rows_seen, self._blocks.mean_weight / _LARGEST_SHARE
+        )
         state = steps.state
         if given["momentum"] != steps.schedule.momentum:
             state = replace(state, velocity=np.zeros_like(state.velocity))
@@ -355,7 +369,7 @@ class SGDChunk:
             steps.schedule,
             **given,
             batch_size=batch_size,
-            full_weight=batch_size * mean_weight,
+            full_weight=float(batch_size * mean_weight),
             is_lazy=is_sparse and self._blocks.is_sparse and self._blocks.is_numpy,
         )
         return replace(steps, state=state, schedule=schedule)
@@ -426,9 +440,16 @@ class SGDChunk:
         state = _rescaled(steps.state, objective, steps.scaling, scaling, steps.order)
         ratio = steps.schedule.batch_size / batch_size
         metric = None if metric is None else to_numpy(metric)
+        # A stream sees each row once: the noise of small batches is not gone over again.
+        quiet_rows = _QUIET_ROWS if metric is None else _QUIET_METRIC_ROWS
+        rate = float(rate * min(1.0, batch_size * running.equality / quiet_rows))
         n_owed, since = steps.owed
         if n_owed:
-            rate = min(rate, self._owed_rate(n_owed, since * ratio, metric, running, scaling, momentum))
+            curvature = 1.0
+            if metric is None:
+                squares = float(running.mean_squares(scaling).mean())
+                curvature = start_curvature(objective.n_classes) * squares
+            rate = min(rate, self._owed_rate(n_owed, since * ratio, curvature, momentum))
         return replace(
             steps,
             state=replace(state, rate=rate, n_steps=state.n_steps * ratio),
@@ -441,21 +462,18 @@ class SGDChunk:
             owed=(n_owed, since * ratio),
         )
 
-    def _owed_rate(self, n_rows, since, metric, running, scaling, momentum):
+    def _owed_rate(self, n_rows, since, curvature, momentum):
         """Return the rate for a model that has seen some rows.
 
-        Steps at a rate r of batches of B rows leave, in the end, a noise of r p / 4B in the loss
-        of p parameters (in units of the inverse curvature); having seen n rows, p / 2n.
+        Steps at a rate r of batches of B rows leave, in the end, a noise of r h p / 4B in the loss
+        of p parameters of mean curvature h; having seen n rows leaves one of p / 2n.
         """
-        curvature = 1.0
-        if metric is None:
-            curvature = float(running.mean_squares(scaling).mean()) / len(self._start[1])
         rate = 2 * _OWED_NOISE * self._batch_size / n_rows * (1.0 - momentum) / curvature
         # (The schedule has come so far already.)
         return rate / _sgd.scheduled(self._estimator.learning_rate, since)
 
     def _slowed(self, objective, state, schedule, order, steps):
-        """Return a state with a rate that this chunk bears, and the usual rate if that is another."""
+        """Return a state with a rate that this chunk bears; and the usual one, or None."""
         if not self._is_auto:
             return state, None
         momentum = schedule.momentum.decay
@@ -602,10 +620,10 @@ def _scaling_of(blocks, *, center):
     return Scaling.of_rows(blocks, center=center)
 
 
-def _batch_size(estimator, n_rows, *, is_stream=False):
+def _batch_size(estimator, n_rows):
     if estimator.batch_size != "auto":
         return estimator.batch_size
-    if n_rows <= _FEW_ROWS and not is_stream:
+    if n_rows <= _FEW_ROWS:
         return _FEW_ROWS
     return int(min(max(n_rows // _BATCHES, _SMALLEST_BATCH), _LARGEST_BATCH))
 
@@ -681,7 +699,7 @@ def _rescaled(state, objective, old, new, order):
             coef = coef * old.scale + intercept[:, None] * old.center
         return new.gradient(coef, intercept), intercept
 
-    result = {}
+    result: dict[str, Any] = {}
     for name, matrix in _matrices(state, shape, order).items():
         if matrix is None:
             result[name] = None
@@ -706,5 +724,5 @@ def _digest(coef, intercept):
     for values in (coef, intercept):
         values = values.toarray() if sp.issparse(values) else np.asarray(values)
         # (0.0 and -0.0 are the same: a sparse matrix keeps no sign of a zero.)
-        digest.update(np.ascontiguousarray(values.astype(np.float64) + 0.0))
+        digest.update((values.astype(np.float64) + 0.0).tobytes())
     return digest.digest()

@@ -136,7 +136,8 @@ def expected_rate(objective, metric, running, scaling, batch_size, momentum):
         part = size * dimension / n_rows
         return max(largest + math.sqrt(2.0 * largest * part) + part / 3.0, np.finfo(float).tiny)
 
-    return _rate_for(of_batch(batch_size), of_batch(batch_size / (1.0 - momentum)), momentum)
+    n_equal = batch_size * running.equality
+    return _rate_for(of_batch(n_equal), of_batch(n_equal / (1.0 - momentum)), momentum)
 
 
 def chunk_curvature(objective, metric, index, schedule):
@@ -150,7 +151,8 @@ def chunk_curvature(objective, metric, index, schedule):
     step = own = 0.0
     for start in range(0, min(len(index), size * _RATE_BATCHES), size):
         part = index[start : start + size]
-        weight = float(blocks.take(part).row_weights.sum())
+        weights = blocks.take(part).row_weights
+        weight = float(_arrays.namespace(weights).sum(weights))
         largest = curvature * _gram_norm(objective, metric, part)
         n_steps = max(1, int(weight / schedule.full_weight))
         step = max(step, largest / (n_steps * schedule.full_weight))

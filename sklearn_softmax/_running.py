@@ -24,7 +24,9 @@ PRODUCT_ROWS = 8192
 class _FeatureTotals:
     """The weighted sums of features and of their squares, and of how many are not zero.
 
-    About an origin, which is 0 for sparse rows; the count is of dense rows only if asked for.
+    And, last, the sum of the squares of the weights themselves. The features are taken about an
+    origin, which is 0 for sparse rows; non-zero entries of dense rows are counted only if asked
+    for.
     """
 
     origin: Any
@@ -35,14 +37,17 @@ class _FeatureTotals:
 
     def zeros(self):
         """Return totals to be added to."""
+        n_features = self.origin.shape[0]
+        sizes = n_features, n_features, n_features, 1
         if self.is_sparse:
-            return tuple(np.zeros(self.origin.shape[0]) for _ in range(3))
-        return tuple(_arrays.zeros(self.origin.shape, self.origin) for _ in range(3))
+            return tuple(np.zeros(size) for size in sizes)
+        return tuple(_arrays.zeros((size,), self.origin) for size in sizes)
 
     def add(self, block, totals, share=None):
         """Add a block's."""
-        first, second, count = totals
+        first, second, count, squared_weight = totals
         X, weight = block.X, block.row_weights
+        squared_weight += _arrays.to_numpy(weight @ weight) if self.is_sparse else weight @ weight
         if not self.is_sparse:
             Moments(self.origin).add(block, (first, second))
             if self.has_counts:
@@ -85,6 +90,8 @@ class RunningRows:
         and not centred. Later chunks, sparse or dense, are then seen in the same way.
     rows : float
         How many rows the moments stand for.
+    squared_weight : float
+        The sum of the squares of their weights.
     spread : _Spread or None
         Of each feature.
     counts : ndarray of shape (n_features,)
@@ -100,9 +107,10 @@ class RunningRows:
 
     is_sparse: bool
     rows: float = 0.0
-    spread: _Spread | None = None
+    squared_weight: float = 0.0
+    spread: Any = None
     counts: Any = 0.0
-    products: _Spread | None = None
+    products: Any = None
     product_rows: float = 0.0
     curvature: float = 0.0
 
@@ -111,7 +119,8 @@ class RunningRows:
         """Return what a scaling stands for, of so many rows; ``moment`` is that of scaled rows."""
         scatter = scaling.scale**2
         spread = _Spread(weight, scaling.center, weight * scatter)
-        running = cls(is_sparse, n_rows, spread, np.full(len(scatter), weight))
+        counts = np.full(len(scatter), weight)
+        running = cls(is_sparse, n_rows, weight**2 / n_rows, spread, counts)
         if moment is not None:
             n_features = len(scatter)
             scatter = moment[:n_features, :n_features] * np.outer(scaling.scale, scaling.scale)
@@ -124,15 +133,22 @@ class RunningRows:
     def add(self, blocks, index, *, has_products):
         """Take note of rows, those at ``index`` first where not all of them are needed."""
         share = min(1.0, _MEMORY_ROWS / max(self.rows, 1.0))
-        spread, counts = self._spread_of(blocks)
+        spread, counts, squared_weight = self._spread_of(blocks)
         if self.spread is not None:
             spread = self.spread.faded(share).merged(spread)
             counts = share * self.counts + counts
         self.spread, self.counts = spread, counts
         self.rows = share * self.rows + blocks.n_weighted
+        # (A share of the rows, or the whole of them with less weight: the same on average.)
+        self.squared_weight = share * self.squared_weight + squared_weight
         if has_products and not self.is_sparse and self.product_rows < PRODUCT_ROWS:
             n_rows = max(1, int(PRODUCT_ROWS - self.product_rows))
             self._add_products(blocks.take(index[:n_rows]), blocks)
+
+    @property
+    def equality(self):
+        """How many equal rows are worth one of these, on average: 1 where weights are equal."""
+        return self.spread.weight**2 / (self.rows * self.squared_weight)
 
     def _spread_of(self, blocks):
         origin = blocks.place(np.zeros(blocks.n_features, dtype=blocks.dtype))
@@ -142,7 +158,7 @@ class RunningRows:
             mean = _weighted_mean(first)
             origin = _arrays.cast(mean, blocks.dtype)
         totals = blocks.accumulate(_FeatureTotals(origin, blocks.is_sparse, self.is_sparse))
-        first, second, counts = (_arrays.to_numpy(total) for total in totals)
+        first, second, counts, squared_weight = (_arrays.to_numpy(total) for total in totals)
         _refuse_overflow(second, blocks.dtype)
         weight = blocks.total_weight
         mean = _arrays.to_numpy(origin).astype(float) + first / weight
@@ -150,7 +166,7 @@ class RunningRows:
         # A constant column may show a spread of rounding errors.
         floor = 10 * np.finfo(blocks.dtype).eps * np.abs(mean)
         scatter[scatter <= weight * floor**2] = 0.0
-        return _Spread(weight, mean, scatter), counts
+        return _Spread(weight, mean, scatter), counts, float(squared_weight[0])
 
     def _add_products(self, block, blocks):
         rows = _arrays.cast(_backend.as_dense(block.X), np.float64)

@@ -21,6 +21,9 @@ _ADAPTIVE_END = 1e-3
 # "invscaling" divides it by (1 + steps / 100) to this power.
 _SCALING_STEPS = 100
 _SCALING_POWER = 2 / 3
+# Short epochs count as one until they have so many batches: what a few of them gain is little,
+# however far the end is.
+_LOOK_STEPS = 8 - 1e-6
 # With learning_rate_init="auto", a pass over the rows that leaves them worse than it may is taken
 # back, and tried again with a learning rate divided by this, so many times.
 _RETREAT = 4.0
@@ -221,12 +224,15 @@ def sgd(objective, state, schedule, rng):
     best_average = np.inf
     smallest_rate = _ADAPTIVE_END * schedule.learning_rate_init
     judge = Judge(objective, is_stream=False) if schedule.may_retreat else None
+    looked_at = state.n_steps
     while state.status == "running":
         state = run_epoch(objective, state, schedule, rng, judge)
         if schedule.learning_rate == "cosine":
             # Midway the loss may rest; it falls when the rate does.
             if state.n_steps >= (1 - 1e-9) * schedule.n_steps:  # (a sum of shares)
                 state.status = "converged"
+        elif state.n_steps < looked_at + _LOOK_STEPS:
+            pass
         elif progress.has_stalled(state.loss):
             if schedule.learning_rate == "adaptive" and state.rate > smallest_rate:
                 state.rate /= _ADAPTIVE_FACTOR
@@ -236,6 +242,8 @@ def sgd(objective, state, schedule, rng):
                 progress.forgive()
             else:
                 state.status = "converged"
+        if state.n_steps >= looked_at + _LOOK_STEPS:
+            looked_at = state.n_steps
         yield state
 
 

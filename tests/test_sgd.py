@@ -266,6 +266,7 @@ def test_a_stream_gives_the_model_of_fit_with_auto(sparse, chunk):
     X[8192:] *= 1.25 if sparse else 2.0  # (more, and a chunk is taken back and its rate lowered)
     X = sp.csr_array(X * (X > 0)) if sparse else X
     options = {"solver": "sgd", "C": np.inf, "shuffle": False, "random_state": 0}
+    options["batch_size"] = 256  # ("auto" makes smaller ones of a stream)
     whole = SoftmaxRegressionClassifier(**options, max_iter=1).fit(X, y)
     stream = SoftmaxRegressionClassifier(**options)
     for start in range(0, len(y), chunk):
