@@ -72,7 +72,8 @@ class SoftmaxRegressionClassifier(
         "lbfgs" ends when the relative error that is left, :math:`\sqrt{g^\top H g / f}` for
         gradient g, estimated inverse Hessian H and objective f, is no larger: then the
         objective is within about ``tol**2 / 2`` of its minimum, relatively. "sgd" ends when an
-        epoch's loss falls by less than ``tol`` (in nats) for ``n_iter_no_change`` epochs.
+        epoch's loss falls by less than ``tol`` (in nats) for ``n_iter_no_change`` epochs; epochs
+        of fewer than 8 batches are looked at together.
     warm_start : bool, default=False
         Whether ``fit`` starts from the solution of the last call.
     random_state : int, RandomState instance or None, default=None
@@ -87,13 +88,14 @@ class SoftmaxRegressionClassifier(
         NumPy. Fitted attributes are NumPy arrays always; predictions follow X.
     batch_size : int or "auto", default="auto"
         Rows of a minibatch. "auto" is 256, or fewer (32 at least) where that would make fewer
-        than 32 batches an epoch; up to 64 rows are one batch.
+        than 32 batches an epoch; up to 64 rows are one batch. For ``partial_fit`` it is 32. A
+        batch of fewer rows counts as that share of a full one, which has no more rows than X.
     learning_rate : {"constant", "invscaling", "adaptive", "cosine"}, default="invscaling"
         How the learning rate goes on. "constant" keeps ``learning_rate_init``; "invscaling"
-        divides it by ``(1 + n_steps / 100) ** (2 / 3)``; "adaptive" divides it by 5 whenever
-        the loss has not fallen by ``tol`` for ``n_iter_no_change`` epochs, and ends when it is
-        a thousandth of what it was; "cosine" lets it fall to 0 along half a cosine, over
-        ``max_iter`` epochs.
+        divides it by ``(1 + n_steps / 100) ** (2 / 3)``, with steps counted in full batches;
+        "adaptive" divides it by 5 whenever the loss has not fallen by ``tol`` for
+        ``n_iter_no_change`` epochs, and ends when it is a thousandth of what it was; "cosine"
+        lets it fall to 0 along half a cosine, over ``max_iter`` epochs.
     learning_rate_init : float or "auto", default="auto"
         The learning rate. A number is used as it is, on the features as they are. "auto"
         centres and scales the features (in the space of the parameters), undoes their
@@ -114,7 +116,8 @@ class SoftmaxRegressionClassifier(
         Whether to draw the rows in another order each epoch.
     early_stopping : bool, default=False
         Whether to set rows aside, end when their score has not risen by ``tol`` for
-        ``n_iter_no_change`` iterations, and keep the best model. Both solvers do.
+        ``n_iter_no_change`` iterations, and keep the best model, be it the start. Both solvers
+        do.
     validation_fraction : float, default=0.1
         Share of the rows set aside, in (0, 1).
     n_iter_no_change : int, default=5
@@ -263,7 +266,8 @@ class SoftmaxRegressionClassifier(
             must sum to 1. The columns of a DataFrame are the classes, those of an array are
             numbered from 0.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights, not negative. 2 is the same as repeating a row, 0 as leaving it out.
+            Weights, not negative. For the objective 2 is the same as repeating a row, and 0 as
+            leaving it out; of SGD's batches, whose rows are drawn, only up to noise.
 
         Returns
         -------
@@ -302,8 +306,9 @@ class SoftmaxRegressionClassifier(
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Take one pass of minibatch SGD over some rows, whatever the ``solver``.
 
-        Goes on from the model as it is, if there is one. The penalty is set against the
-        weight of all rows seen so far.
+        Goes on from the model as it is, if there is one, also where ``coef_`` and
+        ``intercept_`` were set by hand. The penalty is set against the weight of all rows seen so
+        far. Parameters that were set since the last call act from now on.
 
         Parameters
         ----------

@@ -45,8 +45,9 @@ _MEASURED_BATCHES = 4
 _QUIET_ROWS, _QUIET_METRIC_ROWS = 64, 128
 # No batch of a stream counts as more than so many full ones.
 _LARGEST_SHARE = 32.0
-# A fit that ends above its start, or no model, by more than this share of it warns.
-_WORSE_SHARE = 1e-3
+# A fit that ends above its start, or no model, by more than this share of it and so many nats
+# warns. (Where a class does not occur, no model of finite coefficients is as good as the least.)
+_WORSE_SHARE, _WORSE_NATS = 1e-3, 5e-3
 # The noise that steps may add to a model which has seen some rows, in units of what it has.
 _OWED_NOISE = 1.0
 
@@ -504,7 +505,7 @@ def end_of_fit(estimator, objective, start, vector, *, is_warm):
     begun = _value(objective, start) if is_warm else objective.uniform_loss
     lowest, what = min((begun, "the model that it started from"), (constant, "no coefficients"))
     message = None
-    if not end <= lowest * (1 + _WORSE_SHARE) + estimator.tol:
+    if not end <= lowest * (1 + _WORSE_SHARE) + _WORSE_NATS:
         if estimator.learning_rate_init != "auto":
             why = (
                 "the learning rate is too large, or the epochs are too few. Lower "

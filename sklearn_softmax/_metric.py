@@ -70,7 +70,8 @@ def second_moment(objective, index):
     weight = block.row_weights
     total = max(float(xp.sum(weight)), np.finfo(float).tiny)
     n_equal = total**2 / max(float(xp.sum(weight * weight)), np.finfo(float).tiny)
-    return (rows.T @ weighted) / total, n_equal
+    # (Weights may be counts of rows.)
+    return (rows.T @ weighted) / total, max(total, n_equal)
 
 
 def metric_of(objective, moment, n_rows):

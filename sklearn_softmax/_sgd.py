@@ -281,7 +281,8 @@ def _pass_over(objective, state, schedule, order):
     """Return the state after one pass over the rows at ``order``."""
     step = functools.partial(_take_steps, schedule)
     after, loss, time = objective.walk(order, step, (state, 0.0, 0.0))
-    loss = loss / time + objective.penalty(objective.unpack(state.iterate))
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = loss / time + objective.penalty(objective.unpack(state.iterate))
     after = replace(after, loss=loss, n_iter=state.n_iter + 1)
     if not (np.isfinite(loss) and all_finite(after.iterate) and all_finite(after.vector)):
         raise _DivergenceError(_divergence_message(state.rate, schedule))
