@@ -39,6 +39,8 @@ import numpy as np
 from . import _arrays, _backend
 
 _AVERAGE_POWER = 8
+# How much of a parameter the penalty may take, as a factor, before that is settled.
+_LARGEST_GROWTH = 1e100
 
 
 @dataclass
@@ -197,6 +199,7 @@ class SparseSteps:
         self._momentum = momentum
         self._l1, self._l2 = _positive(objective)
         n_columns = len(self._matrix)
+        self._fastest = 0 if self._l2 is None else int(np.argmax(self._l2))
         self._growth = np.ones(n_columns)  # A
         self._toll = np.zeros(n_columns)  # B
         self._growth_then, self._toll_then = self._growth.copy(), self._toll.copy()
@@ -219,11 +222,13 @@ class SparseSteps:
         if self._l1 is not None:
             self._toll += reach * self._l1 * self._growth
         if self._l2 is not None:
-            self._growth *= 1.0 + reach * self._l2
+            self._growth *= np.minimum(1.0 + reach * self._l2, _LARGEST_GROWTH)
         if self._average is not None:
             self._memory *= 1.0 - average_share(time, share)
             if self._memory == 0.0:  # the first iterate is an average of its own
                 self.finish()
+        if self._growth[self._fastest] > _LARGEST_GROWTH:
+            self.finish()
         return loss
 
     def _settle(self, columns):

@@ -1,5 +1,7 @@
 """Streams, however they are cut; and SGD that tells of a failure."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -243,6 +245,19 @@ def test_float32_far_from_zero(offset):
     clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0).fit(far, y)
     exact = far.astype(np.float64) - offset
     assert loss(clf, far, y) < 1.02 * optimum(exact, y)
+
+
+def test_a_penalty_beyond_any_number_of_lazy_steps():
+    """What it takes of a feature of tiny scale in an epoch is no number of float64."""
+    X, y = made(1000, seed=7)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    X[:, 2] *= 1e-13
+    clf = SoftmaxRegressionClassifier(solver="sgd", C=1e-2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        sparse = clone(clf).fit(sp.csr_array(X), y)
+        dense = clf.fit(X, y)
+    assert_allclose(sparse.predict_proba(X), dense.predict_proba(X), atol=0.02)
 
 
 # A model that is there ---------------------------------------------------------------------
