@@ -166,6 +166,12 @@ class RowBlocks:
 
     # What is subtracted from dense rows; None for nothing.
     origin: Any = None
+
+    @property
+    def host_weight(self):
+        """The weight of each row as a NumPy array; None where all are 1."""
+        return self._host_weight
+
     # Whether parameters and sums are NumPy arrays.
     is_numpy = True
     sample = np.empty(0)
@@ -282,9 +288,8 @@ class RowBlocks:
         ------
         batch : Block
         weight : float
-            The number of rows times the mean weight: what to divide a sum over the batch by.
+            The sum of the weights of its rows.
         """
-        mean_weight = self.mean_weight
         starts = range(0, len(order), size)
         parts = [_as_slice(order[start : start + size]) for start in starts]
         fetch = self._take_stored if is_compiled else self.take
@@ -294,8 +299,13 @@ class RowBlocks:
             batches = map(fetch, parts)
         else:
             batches = read_ahead(self._thread_pool(), fetch, parts)
-        for batch in batches:
-            yield batch, batch.X.shape[0] * mean_weight
+        for part, batch in zip(parts, batches, strict=True):
+            yield batch, self._weight_at(part, batch.X.shape[0])
+
+    def _weight_at(self, index, n_rows):
+        """Return the weight of the ``n_rows`` rows at ``index``."""
+        weight = self.host_weight
+        return float(n_rows if weight is None else np.sum(weight[index]))
 
     def take(self, index):
         """Return the rows at ``index`` as a block: a view of a slice, a copy of positions.

@@ -78,7 +78,7 @@ class SoftmaxRegressionClassifier(
         ten-thousandth of that of equally probable classes counts as that, and no fit is better
         than the rounding errors of the dtype of X.
         "sgd" ends when an epoch's loss falls by less than ``tol`` (in nats) for
-        ``n_iter_no_change`` epochs.
+        ``n_iter_no_change`` epochs; epochs of fewer than 8 batches are looked at together.
     warm_start : bool, default=False
         Whether ``fit`` starts from the solution of the last call.
     random_state : int, RandomState instance or None, default=None
@@ -93,13 +93,14 @@ class SoftmaxRegressionClassifier(
         NumPy. Fitted attributes are NumPy arrays always; predictions follow X.
     batch_size : int or "auto", default="auto"
         Rows of a minibatch. "auto" is 256, or fewer (32 at least) where that would make fewer
-        than 32 batches an epoch; up to 64 rows are one batch.
+        than 32 batches an epoch; up to 64 rows are one batch. For ``partial_fit`` it is 32. A
+        batch of fewer rows counts as that share of a full one, which has no more rows than X.
     learning_rate : {"constant", "invscaling", "adaptive", "cosine"}, default="invscaling"
         How the learning rate goes on. "constant" keeps ``learning_rate_init``; "invscaling"
-        divides it by ``(1 + n_steps / 100) ** (2 / 3)``; "adaptive" divides it by 5 whenever
-        the loss has not fallen by ``tol`` for ``n_iter_no_change`` epochs, and ends when it is
-        a thousandth of what it was; "cosine" lets it fall to 0 along half a cosine, over
-        ``max_iter`` epochs.
+        divides it by ``(1 + n_steps / 100) ** (2 / 3)``, with steps counted in full batches;
+        "adaptive" divides it by 5 whenever the loss has not fallen by ``tol`` for
+        ``n_iter_no_change`` epochs, and ends when it is a thousandth of what it was; "cosine"
+        lets it fall to 0 along half a cosine, over ``max_iter`` epochs.
     learning_rate_init : float or "auto", default="auto"
         The learning rate. A number is used as it is, on the features as they are. "auto"
         centres and scales the features (in the space of the parameters), undoes their
@@ -120,7 +121,8 @@ class SoftmaxRegressionClassifier(
         Whether to draw the rows in another order each epoch.
     early_stopping : bool, default=False
         Whether to set rows aside, end when their score has not risen by ``tol`` for
-        ``n_iter_no_change`` iterations, and keep the best model. Both solvers do.
+        ``n_iter_no_change`` iterations, and keep the best model, be it the start. Both solvers
+        do.
     validation_fraction : float, default=0.1
         Share of the rows set aside, in (0, 1).
     n_iter_no_change : int, default=5
@@ -277,7 +279,8 @@ class SoftmaxRegressionClassifier(
             must sum to 1. The columns of a DataFrame are the classes, those of an array are
             numbered from 0.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights, not negative. 2 is the same as repeating a row, 0 as leaving it out.
+            Weights, not negative. For the objective 2 is the same as repeating a row, and 0 as
+            leaving it out; of SGD's batches, whose rows are drawn, only up to noise.
 
         Returns
         -------
@@ -317,13 +320,16 @@ class SoftmaxRegressionClassifier(
             if self.early_stopping:
                 self.validation_score_curve_ = training.validation_scores
             self._warn_unless_converged(training)
+            for said in fitted.warnings:
+                warnings.warn(said, ConvergenceWarning, stacklevel=4)
         context.call_on_fit_task_end(estimator=self, **reported, reconstruction_attributes={})
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Take one pass of minibatch SGD over some rows, whatever the ``solver``.
 
-        Goes on from the model as it is, if there is one. The penalty is set against the
-        weight of all rows seen so far.
+        Goes on from the model as it is, if there is one, also where ``coef_`` and
+        ``intercept_`` were set by hand. The penalty is set against the weight of all rows seen so
+        far. Parameters that were set since the last call act from now on.
 
         Parameters
         ----------
@@ -355,10 +361,14 @@ class SoftmaxRegressionClassifier(
             data = check_training_data(self, X, y, sample_weight, classes=classes, is_stream=True)
             start = initial_coefficients(self, data, warm=not is_first)
             with refused_if_not_finite(self, data):
-                fitted = fit_chunk(self, data, start, None if is_first else self._stream)
-            n_iter, loss_curve = (0, []) if is_first else (self.n_iter_[0], self.loss_curve_)
+                fitted = fit_chunk(self, data, start, getattr(self, "_stream", None))
+            # (A model may have been made by hand, of its coefficients alone.)
+            n_iter = 0 if is_first else getattr(self, "n_iter_", [0])[0]
+            loss_curve = [] if is_first else getattr(self, "loss_curve_", [])
             loss_curve = loss_curve + fitted.training.loss_curve
             self._take(fitted, n_iter=n_iter + 1, loss_curve=loss_curve)
+            for said in fitted.warnings:
+                warnings.warn(said, ConvergenceWarning, stacklevel=4)
             if self.verbose:
                 name = type(self).__name__
                 print(f"[{name}] call {self.n_iter_[0]}: loss {self.loss_curve_[-1]:.8g}")
@@ -380,18 +390,6 @@ class SoftmaxRegressionClassifier(
             warnings.warn(
                 f"{self.solver} did not converge in max_iter={self.max_iter} {unit}. Increase "
                 f"max_iter, or tol (now {self.tol:g}).",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-        elif (
-            self.solver == "sgd"
-            and self.learning_rate_init != "auto"
-            and training.state.loss > training.loss_curve[0]
-        ):
-            warnings.warn(
-                f"sgd ended with a loss of {training.state.loss:.6g}, which is above that of its "
-                f"first epoch, {training.loss_curve[0]:.6g}: the learning rate is too large. "
-                "Lower learning_rate_init, or leave it at 'auto'.",
                 ConvergenceWarning,
                 stacklevel=5,
             )

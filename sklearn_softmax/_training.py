@@ -58,6 +58,9 @@ def train(iterates, *, max_iter, score=None, tol=0.0, n_iter_no_change=5, observ
     state = next(iterates)
     training = Training(state, state.vector)
     progress = Progress(tol, n_iter_no_change)
+    if score is not None:
+        # What it starts from is kept if nothing better comes.
+        progress.best = -score(state.vector)
     while state.status == "running" and state.n_iter < max_iter:
         if observer is not None:
             observer.begin(state)

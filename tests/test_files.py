@@ -155,7 +155,9 @@ def test_streams(table, tmp_path):
         clf.partial_fit(in_file[rows], y[rows], classes=[0, 1, 2])
     assert_array_equal(clf.coef_, expected.coef_)
     whole = clone(clf).partial_fit(in_file, y, classes=[0, 1, 2])
-    assert_array_equal(whole.coef_, clone(clf).partial_fit(X, y, classes=[0, 1, 2]).coef_)
+    # (The moments of a file are summed in other parts.)
+    in_memory = clone(clf).partial_fit(X, y, classes=[0, 1, 2])
+    assert_allclose(whole.coef_, in_memory.coef_, rtol=1e-9)
 
 
 def test_a_thread_reads_ahead(table):
