@@ -31,7 +31,7 @@ import numpy as np
 
 from ._blocks import spare_bytes
 from ._lbfgs import Iterate
-from ._metric import start_curvature
+from ._scaling import start_curvature
 
 # The intercept's curvature of a row of mean weight, where 1 is that of the penalty.
 _INTERCEPT_CURVATURE = 0.3
@@ -52,11 +52,13 @@ def applies(objective):
     blocks = objective.blocks
     if blocks.sparse_share is None or not blocks.has_labels or objective.l1 or not objective.l2:
         return False
+    if not objective.scaling.is_trivial:
+        return False
     if 8 * blocks.n_rows * objective.n_outputs > spare_bytes(blocks, _DUAL_BYTES):
         return False
     with np.errstate(over="ignore", invalid="ignore"):  # (others say what is wrong with X)
         squares = objective.rows.squared_norms()
-    mean = squares.mean()
+    mean = squares.sum() / blocks.n_weighted
     curvature = mean * start_curvature(objective.n_classes)
     return bool(
         squares.max() <= _LARGEST_SQUARE * mean and curvature > _LEAST_CURVATURE * objective.l2

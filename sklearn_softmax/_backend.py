@@ -42,6 +42,7 @@ __all__ = [
     "take_labels",
     "take_rows",
     "used_columns",
+    "with_values",
 ]
 
 
@@ -195,6 +196,11 @@ def compact_columns(block, columns):
     compact.data, compact.indptr = block.data, block.indptr
     compact.indices = positions[block.indices]
     return compact
+
+
+def with_values(block, values):
+    """Return a CSR matrix with the entries of a block, and other values."""
+    return type(block)((values, block.indices, block.indptr), shape=block.shape)
 
 
 def divide_columns(block, scale):

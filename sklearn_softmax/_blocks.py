@@ -112,9 +112,19 @@ class RowBlocks:
 
     def in_float32(self):
         """Return the same rows, for products in float32; within the context of these."""
-        other = copy.copy(self)
-        other.dtype = np.dtype(np.float32)
+        other = self.recast(np.float32)
         other._has_fixed_blocks = True
+        return other
+
+    def recast(self, dtype, origin=None):
+        """Return the same rows, for products in another dtype; within the context of these.
+
+        With an ``origin``, a NumPy array of shape (n_features,), it is subtracted from them first,
+        in float64.
+        """
+        other = copy.copy(self)
+        other.dtype = np.dtype(dtype)
+        other.origin = self.origin if origin is None else self.place(origin)
         other.block_rows = other._choose_block_rows()
         other.borrow_threads(self)
         return other
@@ -143,13 +153,15 @@ class RowBlocks:
         return self.y is not None or self._n_jobs is not None or not self.is_quick
 
     def set_weight(self, weight):
-        """Give the rows other weights, (n_samples,) or None."""
-        self.weight = weight
+        """Give the rows other weights, a NumPy array of shape (n_samples,), or None."""
+        self.weight = self._host_weight = weight
         self.total_weight = float(self.n_rows if weight is None else np.sum(weight))
         self.n_weighted = self.n_rows if weight is None else np.count_nonzero(weight)
         # Of the rows that have a weight.
         self.mean_weight = float(self.total_weight / max(self.n_weighted, 1))
 
+    # What is subtracted from dense rows; None for nothing.
+    origin: Any = None
     # Whether parameters and sums are NumPy arrays.
     is_numpy = True
     sample = np.empty(0)
@@ -183,9 +195,21 @@ class RowBlocks:
         return int(np.clip(_CACHE_BYTES // row_bytes, _MIN_BLOCK_ROWS, _MAX_BLOCK_ROWS))
 
     def indexed_blocks(self, start, stop):
-        """Yield the blocks of rows ``start:stop`` in order, each with the slice that it is of."""
+        """Yield the blocks of rows ``start:stop`` in order, each with the positions of its rows."""
         for index in self._slices(start, stop, self.block_rows):
+            index = self._weighted(index)
             yield index, self.take(index)
+
+    def _weighted(self, index):
+        """Return the positions in a slice of rows of positive weight; positions as they are.
+
+        A row of weight 0 may hold anything, and 0 times that need not be 0.
+        """
+        if not isinstance(index, slice) or self.n_weighted == self.n_rows:
+            return index
+        kept = np.flatnonzero(self._host_weight[index])
+        is_all = len(kept) == index.stop - index.start
+        return index if is_all else index.start + kept
 
     def _slices(self, start, stop, size):
         stop = self.n_rows if stop is None else stop
@@ -270,8 +294,11 @@ class RowBlocks:
             yield batch, batch.X.shape[0] * mean_weight
 
     def take(self, index):
-        """Return the rows at ``index`` as a block: a view of a slice, a copy of positions."""
-        X, y, weight = self._take_stored(index)
+        """Return the rows at ``index`` as a block: a view of a slice, a copy of positions.
+
+        Of a slice, rows of weight 0 are left out.
+        """
+        X, y, weight = self._take_stored(self._weighted(index))
         if y is not None and y.ndim == 2:
             if self.class_weight is not None:
                 y = y * self.class_weight
@@ -279,15 +306,18 @@ class RowBlocks:
                 total = _arrays.namespace(y).sum(y, axis=1, keepdims=True)
                 y /= _arrays.at_least(total, np.finfo(np.float32).tiny)
             y = _arrays.cast(y.T, self.dtype, "C")
+        if self.origin is not None:
+            X = _arrays.cast(X, np.float64) - self.origin
         return Block(_backend.as_float(X, self.dtype), y, weight)
 
     def take_parts(self, index=None):
-        """Return what takes a slice of the rows of X at ``index`` (None: all), and their weights.
+        """Return what takes a slice of the rows of X at ``index``, and their weights.
 
-        Rows in memory are not gathered before they are asked for.
+        None takes all rows of positive weight. Rows in memory are not gathered before they are
+        asked for.
         """
-        if not self.is_in_memory:
-            return self.take(slice(0, self.n_rows) if index is None else index).take_parts()
+        if index is None and self.n_weighted < self.n_rows:
+            index = np.flatnonzero(self._host_weight)
         weight = self.weight
         if weight is None:
             weight = self.place(np.ones(self.n_rows if index is None else len(index)))
@@ -320,16 +350,17 @@ class RowBlocks:
             The totals. The same number of threads adds in the same order: same bits.
         """
         share = self.sparse_share
-        size, take = row_sum.block_rows or self.block_rows, self.take
+        size = row_sum.block_rows or self.block_rows
+        take = self._take_stored if row_sum.is_compiled else self.take
         if row_sum.is_compiled:
-            size, take = max(size, _MIN_STORED_ROWS), self._take_stored
+            size = max(size, _MIN_STORED_ROWS)
         if self._has_fixed_blocks:
             size = _even_size(self.n_rows, size)
 
         def run(start, stop):
             totals = row_sum.zeros()
             for index in self._slices(start, stop, size):
-                row_sum.add(take(index), totals, share)
+                row_sum.add(take(self._weighted(index)), totals, share)
             return totals
 
         return add_totals(self._map_rows(run, step=size if self._has_fixed_blocks else 1))
@@ -352,24 +383,30 @@ class RowBlocks:
             ``importance.of(block)`` returns a number, not negative, for each row of a block.
         """
         values = self.importances(importance)
-        return RowSampler(self, values, values.mean())
+        return RowSampler(self, values, values.sum() / self.n_weighted)
 
     def importances(self, importance):
-        """Return the importance of each row, (n_samples,); parameters as for :meth:`sampler`."""
-        values = np.empty(self.n_rows)
+        """Return the importance of each row, (n_samples,), 0 for rows of weight 0.
 
-        def fill(start, stop, block):
-            values[start:stop] = importance.of(block)
+        Parameters as for :meth:`sampler`.
+        """
+        values = np.zeros(self.n_rows)
+
+        def fill(index, block):
+            values[index] = importance.of(block)
 
         self.for_each(fill)
         return values
 
     def for_each(self, function):
-        """Call ``function(start, stop, block)`` for every block, on all threads."""
+        """Call ``function(index, block)`` for every block, on all threads.
+
+        ``index`` are the positions of its rows: a slice, or an array of int.
+        """
 
         def run(start, stop):
             for index, block in self.indexed_blocks(start, stop):
-                function(index.start, index.stop, block)
+                function(index, block)
 
         self._map_rows(run)
 

@@ -288,6 +288,7 @@ class SoftmaxRegressionClassifier(
             self._publish(fitted)
             self.n_iter_ = np.array([fitted.training.state.n_iter], dtype=np.int32)
             self.loss_curve_ = fitted.training.loss_curve
+            self.duality_gap_ = fitted.duality_gap
             if self.early_stopping:
                 self.validation_score_curve_ = fitted.training.validation_scores
             elif hasattr(self, "validation_score_curve_"):

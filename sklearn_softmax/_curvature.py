@@ -26,8 +26,14 @@ from typing import Any
 
 import numpy as np
 
+from ._arrays import namespace
 from ._blocks import spare_bytes
-from ._factored import ROWS_PER_COLUMN, DiagonalCurvature, KroneckerCurvature
+from ._factored import (
+    ROWS_PER_COLUMN,
+    DiagonalCurvature,
+    KroneckerCurvature,
+    LargestCurvature,
+)
 from ._hessians import hessian_cost
 from ._newton import ExactCurvature, n_free_outputs
 
@@ -68,7 +74,7 @@ class Curvature:
         self._evaluation_cost = _evaluation_cost(objective)
         self._exact_rows, self._exact_cost = self._plan_exact()
         self._model: Any = None
-        self._next_renewal = 0
+        self._next_renewal: float = 0
 
     def _plan_exact(self):
         """Return the rows to take for an exact Hessian, and its cost (inf: not at all)."""
@@ -114,6 +120,29 @@ class Curvature:
             soon = n_evaluations + 3 + n_evaluations // 4
             self._next_renewal = min(soon, max(exact_pays, n_evaluations + 1))
         self._model.renew(vector)
+        return True
+
+    def least_decrement(self, gradient):
+        r"""Return what :math:`g^\top H^{-1} g` is at least, for the Hessian H itself.
+
+        It does not rest on a model of H. For a positive semi-definite H of p rows with the
+        diagonal D, :math:`g^\top H^{-1} g \ge g^\top D^{-1} g / p`, as the largest eigenvalue of
+        :math:`D^{-1/2} H D^{-1/2}` is at most its trace, p.
+        """
+        gradient = self._objective.unpack(gradient)
+        squares = namespace(gradient).sum(gradient * gradient, axis=0)
+        n_parameters = gradient.shape[0] * gradient.shape[1]
+        return float(squares @ (1.0 / self._objective.largest_curvature)) / n_parameters
+
+    def distrust(self):
+        """Put a bound in place of the model, which has turned out wrong; return whether it is new.
+
+        Steps from there are short, but they lead down.
+        """
+        if isinstance(self._model, LargestCurvature):
+            return False
+        self._model = LargestCurvature(self._objective)
+        self._next_renewal = np.inf
         return True
 
     @property

@@ -6,6 +6,7 @@ rows are a :class:`RowBlocks`, and the totals come back added up by a tree. Dask
 where, and computes again what a lost worker took with it.
 """
 
+import copy
 import functools
 import time
 import uuid
@@ -122,7 +123,7 @@ class DaskRows:
     is_local = False
     is_numpy = True
     sample = np.empty(0)
-    sparse_share = None
+    sparse_share = origin = None
 
     def __init__(self, data, n_jobs=None):
         self.n_rows = int(data.lengths.sum())
@@ -140,6 +141,7 @@ class DaskRows:
             "class_weight": data.class_weight,
             "n_jobs": n_jobs or 1,
             "dtype": self.dtype,
+            "origin": None,
         }
 
     def __enter__(self):
@@ -149,6 +151,13 @@ class DaskRows:
 
     def __exit__(self, *exc_info):
         one_blas_thread.leave()
+
+    def recast(self, dtype, origin=None):
+        """Return the same rows in another dtype; as :meth:`RowBlocks.recast`."""
+        other = copy.copy(self)
+        other.dtype, other.origin = np.dtype(dtype), self.origin if origin is None else origin
+        other._options = {**self._options, "dtype": other.dtype, "origin": other.origin}
+        return other
 
     def place(self, values):
         """Return a NumPy array where sums with the rows end up."""
@@ -318,7 +327,7 @@ class _DaskSampler:
         )
         self._values = list(values)
         sums = compute([delayed(np.sum)(part) for part in values])
-        self._mean = sum(sums) / rows.n_rows
+        self._mean = sum(sums) / rows.n_weighted
         totals = compute(rows._apply_to_all(_dask_tasks.sampled_total, self._values, self._mean))
         self._ends = np.cumsum(totals)
 

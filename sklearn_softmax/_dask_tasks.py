@@ -39,14 +39,15 @@ class named:
                 error.args = (f"Partition {self._number}: {message}",)
 
 
-def _rows(X, y, weight, *, n_features, dtype, **options):
+def _rows(X, y, weight, *, n_features, dtype, origin, **options):
     X = _backend.as_rows(X)
     if X.shape[1] != n_features:
         raise ValueError(f"X has {X.shape[1]} features, but others have {n_features}.")
     if y is not None and len(y) != X.shape[0]:
         raise ValueError(f"X has {X.shape[0]} rows, but y has {len(y)}.")
     rows = rows_of(X, y, weight, **options)
-    rows.dtype = dtype
+    if rows.dtype != dtype or origin is not None:
+        rows = rows.recast(dtype, origin)
     return rows
 
 

@@ -38,7 +38,6 @@ class DeviceRows(RowBlocks):
     def set_weight(self, weight):
         """Give the rows other weights, a NumPy array of shape (n_samples,), or None."""
         super().set_weight(weight)
-        self._host_weight = weight
         self.weight = self.place(weight)
 
     def place(self, values):

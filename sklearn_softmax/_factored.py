@@ -1,17 +1,23 @@
 """Models of the Hessian for many parameters: Kronecker factors, and the diagonal."""
 
 import functools
+from typing import Any
 
 import numpy as np
 
 from ._arrays import as_like, at_least, cast, diagonal_matrix, empty, namespace, to_numpy, zeros
+from ._blocks import spare_bytes
 from ._rows import PART_ROWS, slices
 from ._sums import with_reference
 from .functional import softmax
 
 _EPSILON = float(np.finfo(float).eps)
-# Rows of a sample for each column.
+# Rows of a sample for each column; and for the diagonal, of which each entry is a mean of numbers
+# that are not negative, as many as show it whatever the number of columns.
 ROWS_PER_COLUMN = 5
+_DIAGONAL_ROWS = 4096
+# What the rows of a Kronecker model's sample may take (bytes; a tenth of X if larger).
+_SAMPLE_BYTES = 64 << 20
 # Relative to 1, the variance of a scaled feature: where the penalty is below this, the
 # Kronecker basis need not diagonalise it.
 _BASIS_RIDGE = 1e-6
@@ -52,6 +58,8 @@ class KroneckerCurvature:
     def __init__(self, objective, n_rows, rng):
         self._objective = objective
         self._has_class_basis = 1 < objective.n_outputs <= objective.n_columns
+        allowed = spare_bytes(objective.blocks, _SAMPLE_BYTES) // (4 * objective.n_columns)
+        n_rows = min(n_rows, max(allowed, objective.n_columns))
         sample = objective.rows.sample(n_rows, rng)
         penalty = objective.l2_columns
         self._xp = xp = namespace(penalty)
@@ -201,10 +209,13 @@ class DiagonalCurvature:
 
     def __init__(self, objective, rng):
         self._objective = objective
-        self._sample = None
+        self._sample: Any = None
         if not objective.blocks.is_sparse:
-            n_rows = ROWS_PER_COLUMN * objective.n_columns
-            self._sample = objective.rows.sample(n_rows, rng).at_once()
+            n_rows = min(ROWS_PER_COLUMN * objective.n_columns, _DIAGONAL_ROWS)
+            self._sample = objective.rows.sample(n_rows, rng)
+        # Where classes are told apart with certainty, p (1 - p) vanishes. What an entry could be
+        # says how small it can become: the others say nothing of it.
+        self._floor = _EPSILON * objective.largest_curvature
 
     def renew(self, vector):
         """Compute the diagonal at ``vector``."""
@@ -212,11 +223,39 @@ class DiagonalCurvature:
         if self._sample is None:
             diagonal = objective.hessian_diagonal(vector)
         else:
-            rows, weight = self._sample
-            proba = objective.rows.sample_proba(vector, rows)[-objective.n_outputs :, :]
-            diagonal = (proba * (1 - proba) * weight) @ rows**2 + objective.l2_columns
-        floor = _EPSILON * namespace(diagonal).max(diagonal)
-        self._inverse = objective.pack(1.0 / at_least(diagonal, floor))
+            diagonal = objective.l2_columns + sum(
+                self._variances_of(vector, part, rows) for part, rows in self._sample.parts()
+            )
+        self._inverse = objective.pack(1.0 / at_least(diagonal, self._floor))
+
+    def _variances_of(self, vector, part, rows):
+        """Return what some rows of the sample add to the diagonal."""
+        proba = self._objective.rows.sample_proba(vector, rows)[-self._objective.n_outputs :, :]
+        return (proba * (1 - proba) * self._sample.weight[part]) @ rows**2
+
+    def solve(self, gradient, free=None):
+        """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""
+        step = gradient * self._inverse
+        return step if free is None else step * cast(free, np.float64)
+
+
+class LargestCurvature:
+    """The diagonal that the Hessian's can nowhere exceed, in place of a model that misleads.
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+    """
+
+    def __init__(self, objective):
+        shape = (objective.n_outputs, objective.n_columns)
+        bound = namespace(objective.largest_curvature).broadcast_to(
+            objective.largest_curvature, shape
+        )
+        self._inverse = objective.pack(1.0 / bound)
+
+    def renew(self, vector):
+        """Do nothing: the bound is the same everywhere."""
 
     def solve(self, gradient, free=None):
         """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""

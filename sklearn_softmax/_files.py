@@ -42,19 +42,28 @@ class FileRows(RowBlocks):
     def _choose_run_rows(self):
         return max(super()._choose_run_rows(), _backend.rows_per_chunk(self.X))
 
-    def _parts(self, slices):
-        """Yield each slice with its rows in memory, while the next are read."""
+    def _start_reader(self):
         if self._reader is None:
             self._reader = ThreadPoolExecutor(1)
+
+    def _parts(self, slices):
+        """Yield each slice with its rows in memory, while the next are read."""
+        self._start_reader()
         blocks = read_ahead(self._reader, self._take_stored, slices)
         for index, block in zip(slices, blocks, strict=True):
             yield index, self._in_memory(block)
 
     def _in_memory(self, block):
         rows = RowBlocks(*block, n_classes=self.n_classes, class_weight=self.class_weight, n_jobs=1)
+        rows.dtype, rows.origin, rows.block_rows = self.dtype, self.origin, self.block_rows
         if self._n_threads > 1:
             rows.borrow_threads(self)
         return rows
+
+    def recast(self, dtype, origin=None):
+        """Return the same rows in another dtype; as :meth:`RowBlocks.recast`."""
+        self._start_reader()  # which the other shares, and does not end
+        return super().recast(dtype, origin)
 
     def _part_slices(self):
         return list(self._slices(0, self.n_rows, self._part_rows))
@@ -80,16 +89,27 @@ class FileRows(RowBlocks):
             result[order[start:stop]] = rows[index[start:stop] - first]
         return result
 
+    def take_parts(self, index=None):
+        """Return what takes a slice of the rows at ``index``; as :meth:`RowBlocks.take_parts`.
+
+        They are read at once, but converted only as they are asked for.
+        """
+        index = self._weighted(slice(0, self.n_rows)) if index is None else index
+        return self._in_memory(self._take_stored(index)).take_parts()
+
     def accumulate(self, row_sum):
         """Sum a function over all rows; as :meth:`RowBlocks.accumulate`."""
         return add_totals(part.accumulate(row_sum) for _, part in self._parts(self._part_slices()))
 
     def for_each(self, function):
-        """Call ``function(start, stop, block)`` for every block, on all threads."""
-        for index, part in self._parts(self._part_slices()):
+        """Call ``function(index, block)`` for every block; as :meth:`RowBlocks.for_each`."""
+        for where, part in self._parts(self._part_slices()):
 
-            def shifted(start, stop, block, offset=index.start):
-                function(start + offset, stop + offset, block)
+            def shifted(index, block, offset=where.start):
+                if isinstance(index, slice):
+                    function(slice(index.start + offset, index.stop + offset), block)
+                else:
+                    function(index + offset, block)
 
             part.for_each(shifted)
 

@@ -1,6 +1,7 @@
 """From parameters and checked data to a model: which objective, solver and step sizes."""
 
 import copy
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +11,12 @@ from sklearn.utils import check_random_state
 
 from . import _ascent, _sgd, _targets
 from ._arrays import to_numpy
+from ._certificate import duality_gap
 from ._curvature import Curvature
 from ._lbfgs import lbfgs
 from ._metric import FIRST_ROWS, choose_metric, stable_rate
 from ._objective import SoftmaxObjective, n_outputs
+from ._prediction import LARGEST_ROUNDING
 from ._scaling import Scaling
 from ._span import row_span
 from ._steps import Momentum
@@ -85,11 +88,14 @@ class Fitted:
         What the iterations showed.
     stream : Stream
         For the next ``partial_fit``.
+    duality_gap : float
+        How far the model is from the optimum at most.
     """
 
     model: dict
     training: Training
     stream: Stream
+    duality_gap: float = np.inf
 
 
 def initial_coefficients(estimator, data, *, warm):
@@ -123,7 +129,7 @@ def fit_all(estimator, data, start, observer=None):
         score = _set_rows_aside(estimator, data, blocks) if estimator.early_stopping else None
         if estimator.solver == "lbfgs":
             objective = _lbfgs_objective(estimator, blocks)
-            if estimator.l1_ratio == 0 and objective.n_outputs > 1:
+            if not objective.l1 and objective.n_outputs > 1:
                 # Steps keep what coefficients sum to over the classes; the optimum has it at 0.
                 start = start[0] - start[0].mean(axis=0), start[1]
             iterates = _lbfgs_iterates(estimator, objective, objective.parameters(*start))
@@ -143,12 +149,21 @@ def fit_all(estimator, data, start, observer=None):
             n_iter_no_change=estimator.n_iter_no_change,
             observer=observer,
         )
+        gap = _gap_of(objective, training)
     stream = Stream(data.total_weight)
     if estimator.solver == "sgd":
         state = training.state.restored(training.vector)
         steps = _Steps(estimator.learning_rate_init, state, schedule, objective.scaling, rng)
         stream.steps = steps.moved(to_numpy)
-    return Fitted(_model(objective, training.vector, data), training, stream)
+    return Fitted(_model(objective, training.vector, data), training, stream, gap)
+
+
+def _gap_of(objective, training):
+    """Return the duality gap of a training's model."""
+    state, known = training.state, {}
+    if training.vector is state.vector and getattr(state, "gradient", None) is not None:
+        known = {"loss": state.loss, "gradient": state.gradient}
+    return duality_gap(objective, training.vector, **known)
 
 
 def fit_chunk(estimator, data, start, stream=None):
@@ -197,9 +212,10 @@ def _lbfgs_iterates(estimator, objective, vector):
         Curvature(objective),
         vector,
         tol=estimator.tol,
-        l1_weights=objective.l1_weights if estimator.l1_ratio else None,
+        l1_weights=objective.l1_weights if objective.l1 else None,
         n_iter=n_iter,
-        rough=None if estimator.l1_ratio else objective.rough(),
+        rough=None if objective.l1 else objective.rough(),
+        certificate=functools.partial(duality_gap, objective) if objective.l1 else None,
     )
 
 
@@ -215,9 +231,14 @@ def _objective(estimator, blocks, kind=SoftmaxObjective, **options):
 
 
 def _model(objective, vector, data):
-    """Return the fitted attributes for a vector of parameters."""
-    dtype = data.dtype
+    """Return the fitted attributes for a vector of parameters.
+
+    They are of the dtype that X is computed in, where that can tell them: a feature far from zero
+    takes more digits.
+    """
     coef, intercept = objective.model(vector)
+    is_exact = objective.cancellation(coef) * np.finfo(data.dtype).eps <= LARGEST_ROUNDING
+    dtype = data.dtype if is_exact else np.float64
     return {
         "coef_": np.ascontiguousarray(coef, dtype=dtype),
         "intercept_": np.array(intercept, dtype=dtype),

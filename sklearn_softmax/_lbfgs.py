@@ -9,7 +9,13 @@ the decrease that the next step expects: an estimate of how far the loss is abov
 whatever the scale of the features (the Newton decrement). The loop ends when
 :math:`g^\top H g \le \mathrm{tol}^2 f`.
 
-It also ends when the loss has not fallen by more than its rounding unit for ten steps. Where
+That estimate is no better than H, and an H that takes some parameters for flat, or for walls, would
+end a fit wherever it stands. So the end is confirmed by something that does not rest on H: a bound
+of the true decrement from below, or a certificate. If it is not, H0 is replaced by a bound of the
+curvature, from which steps are short but lead down.
+
+It also ends when the loss has not fallen by more than its rounding unit for ten steps, or no step
+lowers it; unless the estimate is then of the size of rounding errors, the status says so. Where
 the loss has no minimum but tends to 0 (separable classes without a penalty), f would
 follow it for ever; so f counts as at least a ten-thousandth of what it is without a model, where
 all classes are equally probable.
@@ -41,7 +47,12 @@ _PATIENCE = 10
 # Newton's expects about the square of that.
 _FAR = 10.0
 # A loss this small, relative to the same, counts as no smaller.
-_NEGLIGIBLE = 1e-4
+NEGLIGIBLE = 1e-4
+# Where the estimated error is no more than so many rounding units of the loss, there is no more
+# to be had.
+_ROUNDING = 4.0
+# And a certificate may miss by so many roots of it.
+_ROUNDING_OF_GAP = 64.0
 
 
 @dataclass
@@ -62,6 +73,8 @@ class Iterate:
         Estimate of how far ``loss`` is above its minimum.
     status : {"running", "converged", "precision"}
         "precision" where rounding errors forbid further progress.
+    gradient : ndarray or None
+        That of the smooth part of the objective, once the fit has ended.
     """
 
     vector: np.ndarray
@@ -70,9 +83,12 @@ class Iterate:
     n_evaluations: int = 1
     decrement: float = np.inf
     status: str = "running"
+    gradient: Any = None
 
 
-def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough=None):
+def lbfgs(
+    objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough=None, certificate=None
+):
     r"""Minimise a convex objective, plus :math:`\sum_j \lambda_j |v_j|` if asked to.
 
     With an L1 penalty this is orthant-wise L-BFGS [3]_ on the parameters that are not at rest
@@ -93,6 +109,9 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
         better forgotten; ``curvature.step_memory`` is the number of steps to remember, and the
         dtype to round them to; ``curvature.solve(gradient, free)`` multiplies by H0, symmetric
         and positive definite, restricted to the parameters of the mask ``free`` (None: all).
+        ``curvature.least_decrement(gradient)`` bounds :math:`g^\top H g` from below without a
+        model, and ``curvature.distrust()`` puts a bound in place of H0, unless that is there
+        already, and returns whether it has.
     vector : ndarray
         Where to start.
     tol : float
@@ -103,6 +122,10 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
         How many iterations went before.
     rough : object or None, default=None
         The same objective in lower precision, which is evaluated as long as it does.
+    certificate : callable or None, default=None
+        ``certificate(vector, loss=, gradient=)``, of the whole objective and the gradient of its
+        smooth part, bounds how far the objective is above its minimum. Where there is
+        one, the loop ends when that is ``tol`` times the objective, too.
 
     Yields
     ------
@@ -129,43 +152,59 @@ def lbfgs(objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough
             "coefficients of a warm start, hold values too large for their dtype. Scale them."
         )
     state = Iterate(vector, loss, n_iter)
-    enough, negligible = max(tol**2, RESOLUTION), _NEGLIGIBLE * objective.uniform_loss
+    enough, negligible = max(tol**2, RESOLUTION), NEGLIGIBLE * objective.uniform_loss
     history, n_stalled, is_new, is_far = History(*curvature.step_memory), 0, True, False
     curvature.update(vector, 0)
     while True:
-        threshold = enough * max(abs(state.loss), negligible)
+        scale = max(abs(state.loss), negligible)
+        threshold = enough * scale
         history, steepest, step = _next_step(
             problem, state, gradient, history, curvature, threshold, is_far
         )
         slope = float(steepest @ step)
         if problem is not exact and (
-            n_stalled == _PATIENCE or problem.is_spent(state, -slope, tol)
+            n_stalled >= _PATIENCE or problem.is_spent(state, -slope, tol)
         ):
             problem, n_stalled = exact, 0
             state.loss, gradient = problem.evaluate(state.vector)
             state.n_evaluations += 1
             continue
         state.decrement = -0.5 * slope
-        if -slope <= threshold or n_stalled == _PATIENCE:
-            state.status = "converged"
-        if is_new or state.status != "running":
-            yield state
-        if state.status != "running":
-            return
-        found = problem.search(state, steepest, step, slope)
-        n_evaluations = state.n_evaluations + found.n_trials
-        if found.vector is None:
-            state.n_evaluations = n_evaluations
-            if problem is not exact:  # once more, exactly
-                n_stalled, is_new = _PATIENCE, False
+        found = None
+        if -slope > threshold and n_stalled < _PATIENCE:
+            if is_new:
+                yield state
+            is_new = False
+            found = problem.search(state, steepest, step, slope)
+            state.n_evaluations += found.n_trials
+            if found.vector is None and problem is not exact:  # once more, exactly
+                n_stalled = _PATIENCE
                 continue
-            is_resolved = -slope <= objective.epsilon * abs(state.loss)
-            state.status = "converged" if is_resolved else "precision"
+        if found is None or found.vector is None:
+            if certificate is None:
+                is_certain = curvature.least_decrement(steepest) <= max(-slope, threshold)
+            else:
+                gap = certificate(state.vector, loss=state.loss, gradient=gradient)
+                if gap > tol * scale and found is None and enough > RESOLUTION:
+                    enough, n_stalled = max(0.1 * enough, RESOLUTION), 0
+                    continue
+                # (It is of first order in an error of which the loss shows the square.)
+                visible = _ROUNDING_OF_GAP * np.sqrt(objective.epsilon)
+                is_certain = gap <= max(tol, visible) * scale
+            # An H0 that is wrong ends a fit too early, or leads nowhere.
+            if not (is_certain and found is None) and curvature.distrust():
+                history, n_stalled = History(*curvature.step_memory), 0
+                continue
+            rounding = _ROUNDING * objective.epsilon * scale
+            is_converged = is_certain and -slope <= max(threshold, rounding)
+            state.status = "converged" if is_converged else "precision"
+            state.gradient = gradient
             yield state
             return
         decrease = state.loss - found.loss
         n_stalled = 0 if decrease > problem.epsilon * abs(state.loss) else n_stalled + 1
         is_far = decrease > _FAR * np.sqrt(enough) * abs(found.loss)
+        n_evaluations = state.n_evaluations
         if curvature.replaces_steps and curvature.is_due(n_evaluations - 1):
             history = History(*curvature.step_memory)
         else:

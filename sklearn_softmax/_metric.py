@@ -22,6 +22,7 @@ import math
 import numpy as np
 
 from . import _arrays, _backend
+from ._scaling import start_curvature
 
 # More columns than this are not worth a metric.
 _METRIC_COLUMNS = 257
@@ -37,11 +38,6 @@ _RATE_BATCHES = 4
 _RATE_SHARE = 0.5
 _REACH_SHARE = 3.0
 _POWER_ITERATIONS = 20
-
-
-def start_curvature(n_classes):
-    """Return c, the curvature by a class's logit where all classes are equally probable."""
-    return 0.25 if n_classes == 2 else 1.0 / n_classes
 
 
 def choose_metric(objective, index):

@@ -22,8 +22,18 @@ import numpy as np
 from . import _arrays, _backend
 from ._blocks import are_dense_in_memory
 from ._rows import ScaledRows
-from ._scaling import Scaling
-from ._sums import HessianDiagonal, Loss, LossGradient, linear_logits, loss_residual
+from ._scaling import Scaling, start_curvature
+from ._sums import (
+    DualTerms,
+    HessianDiagonal,
+    Loss,
+    LossGradient,
+    MassRepair,
+    Moments,
+    StoredMoments,
+    linear_logits,
+    loss_residual,
+)
 
 # From so many multiplications an evaluation on, compiled loops repay the half second that they
 # take to load.
@@ -33,6 +43,8 @@ _COMPILED_PARAMETERS = 100_000
 # Codes of the dtypes of X that they take: booleans, integers, float32 and float64.
 _COMPILED_TYPES = "?bBhHiIlLqQfd"
 
+# Means of features, in standard deviations, beyond which logits lose digits that matter.
+_LARGEST_OFFSET_IN_FLOAT32, _LARGEST_OFFSET_IN_FLOAT64 = 1e3, 1e7
 # From so many multiplications on, an evaluation in float32 saves more than the change to it costs.
 _ROUGH_WORK = 5_000_000
 # Means of features, in standard deviations, that leave float32 digits enough; and features whose
@@ -94,16 +106,31 @@ class SoftmaxObjective:
             "label_smoothing": label_smoothing,
             "penalty_weight": penalty_weight,
         }
-        self.scaling = self._choose_scaling() if scaling is None else scaling
-        self.epsilon = float(np.finfo(blocks.dtype).eps)
+        self.scaling, self._origin = scaling, None
+        if scaling is None:
+            self.scaling = self._choose_scaling()
+            self._keep_digits()
+        self.epsilon = float(np.finfo(self.blocks.dtype).eps)
         # Sparse products read W feature by feature, dense ones class by class.
         self.order: Literal["C", "F"] = "F" if blocks.is_sparse else "C"
 
     def _choose_scaling(self):
-        if self.blocks.is_sparse:
-            # Centred sparse features are dense; and text comes with scales of its own.
-            return Scaling.unscaled()
-        return Scaling.of_rows(self.blocks, center=self.fit_intercept)
+        ridge = self.l2 / start_curvature(self.n_classes)
+        of_rows = Scaling.of_sparse_rows if self.blocks.is_sparse else Scaling.of_rows
+        return of_rows(self.blocks, center=self.fit_intercept, ridge=ridge)
+
+    def _keep_digits(self):
+        """Have rows computed so that features far from zero lose no digits that matter."""
+        if self.scaling.is_trivial:
+            return
+        blocks, center = self.blocks, _arrays.to_numpy(self.scaling.center)
+        offset = np.max(np.abs(center) / _arrays.to_numpy(self.scaling.scale))
+        if blocks.dtype == np.float32 and offset > _LARGEST_OFFSET_IN_FLOAT32:
+            self.blocks = blocks.recast(np.float64)
+        if offset > _LARGEST_OFFSET_IN_FLOAT64 and not blocks.is_sparse:
+            self.blocks, self._origin = self.blocks.recast(np.float64, center), center
+            scale, square = self.scaling.scale, self.scaling.second_moment
+            self.scaling = Scaling(blocks.place(np.zeros_like(center)), scale, square)
 
     def rough(self):
         """Return the same objective with products in float32; None where that would not do.
@@ -162,6 +189,8 @@ class SoftmaxObjective:
         coef, intercept = (self.blocks.place(values) for values in (coef, intercept))
         if self._span is not None:
             coef, intercept = self._span.from_raw(coef, intercept)
+        if self._origin is not None:
+            intercept = intercept + coef @ self.blocks.origin
         coef, intercept = self.scaling.from_raw(coef, intercept)
         matrix = _arrays.zeros((self.n_outputs, self.n_columns), coef, self.order)
         matrix[:, : self.n_features] = coef
@@ -182,9 +211,21 @@ class SoftmaxObjective:
         coef, intercept = (_arrays.to_numpy(part) for part in self.coefficients(vector))
         if self._span is not None:
             coef, intercept = self._span.to_raw(coef, intercept)
+        if self._origin is not None:
+            intercept = intercept - coef @ self._origin
         if self.n_outputs > 1:
             intercept = intercept - intercept.mean()
         return coef, intercept
+
+    def cancellation(self, coef):
+        """Return how large the terms are, at most, that cancel each other in an average logit."""
+        center = self.scaling.center if self._origin is None else self._origin
+        if self._span is not None:
+            center = self._span.mean
+        elif self.scaling.is_trivial:
+            return 0.0
+        center = _arrays.to_numpy(center)
+        return float(np.max(np.abs(coef) @ np.abs(center)))
 
     def split(self, matrix):
         """Return the features' columns, and the intercept's (zeros if there is none)."""
@@ -212,6 +253,29 @@ class SoftmaxObjective:
         """Weight of half the square of the parameters of each column, (n_columns,)."""
         return self.penalty_columns[1]
 
+    @functools.cached_property
+    def largest_curvature(self):
+        r"""Bounds of the Hessian's diagonal for each column, whatever the parameters.
+
+        :math:`p (1 - p) \le 1/4`, so it is at most a quarter of the mean of :math:`z^2`, and the
+        penalty's. What no row has, and no penalty holds, counts as 1: there the gradient is 0.
+        """
+        square = self.scaling.second_moment
+        if square is None:
+            square = self._second_moment()
+        bound = self.l2_columns + _arrays.zeros((self.n_columns,), self.blocks.sample)
+        bound[: self.n_features] += 0.25 * square
+        bound[self.n_features :] += 0.25
+        return _arrays.namespace(bound).where(
+            bound > 0, bound, _arrays.zeros(bound.shape, bound) + 1.0
+        )
+
+    def _second_moment(self):
+        origin = self.blocks.place(np.zeros(self.n_features, dtype=self.blocks.dtype))
+        kind = StoredMoments if self.blocks.is_sparse else Moments
+        *_, square = self.blocks.accumulate(kind(origin))
+        return square / self.blocks.total_weight
+
     # Loss and derivatives --------------------------------------------------------------
 
     def loss_gradient(self, vector):
@@ -235,6 +299,38 @@ class SoftmaxObjective:
         self._scale_gradient(gradient, self.scaling)
         return float(loss / self.blocks.total_weight + penalty), self.pack(gradient)
 
+    @functools.cached_property
+    def target_mean(self):
+        """The mean of the targets, (n_classes,): a NumPy array."""
+        # Where all classes are equally probable, the intercepts' gradient is that less this.
+        zero = _arrays.zeros((self.n_outputs * self.n_columns,), self.blocks.sample)
+        _, gradient = self.loss_gradient(zero)
+        excess = _arrays.to_numpy(self.unpack(gradient)[:, -1])
+        mean = 1.0 / self.n_classes - excess
+        return np.append(1.0 - mean, mean) if self.n_outputs == 1 else mean
+
+    def dual_terms(self, vector, repair, share):
+        """Return the mean entropy of dual probabilities, and the slope of the loss by W there.
+
+        Parameters
+        ----------
+        vector : ndarray
+            Parameters in the scaled space, which say what the probabilities are.
+        repair : MassRepair or None
+            What is done to them.
+        share : float
+            What share of the dual probabilities they are; the rest are the targets.
+        """
+        if repair is not None:
+            repair = MassRepair(*(self.blocks.place(part) for part in (repair.kept, repair.given)))
+        row_sum = self._sum(DualTerms, *self.coefficients(vector), repair=repair, share=share)
+        entropy, gradient = self.blocks.accumulate(row_sum)
+        slope, intercept = self.split(gradient)
+        if not self.scaling.is_trivial:
+            slope = slope - intercept[:, None] * self.scaling.center
+        total_weight = self.blocks.total_weight
+        return float(entropy) / total_weight, slope / total_weight
+
     def _average_and_penalise(self, gradient, coef):
         """Divide a sum over rows by their weight, and add the L2 penalty's; return the penalty."""
         if not self.blocks.is_numpy:
@@ -255,7 +351,7 @@ class SoftmaxObjective:
 
         return 0.5 * self.l2 * sum(self.blocks.share(run, self.n_features, coef.size))
 
-    def _sum(self, kind, coef, intercept):
+    def _sum(self, kind, coef, intercept, **options):
         """Return a sum of that kind over rows, taken at raw coefficients."""
         return kind(
             *self.cast(coef, intercept),
@@ -263,6 +359,8 @@ class SoftmaxObjective:
             order=self.order,
             label_smoothing=self.label_smoothing,
             is_compiled=self._has_compiled_loop and kind is LossGradient,
+            is_centred=not self.scaling.is_trivial,
+            **options,
         )
 
     @functools.cached_property
@@ -270,6 +368,8 @@ class SoftmaxObjective:
         """Whether a block's loss and derivatives are summed in compiled code."""
         blocks = self.blocks
         if blocks.is_sparse or not blocks.has_labels or not blocks.is_numpy:
+            return False
+        if blocks.origin is not None:
             return False
         if blocks.stored_dtype.char not in _COMPILED_TYPES:
             return False
@@ -384,13 +484,16 @@ class SoftmaxObjective:
         return float(loss) / (len(index) if weight is None else float(weight.sum()))
 
     def hessian_diagonal(self, vector):
-        """Return the diagonal of the Hessian as an (n_outputs, n_columns) matrix.
-
-        Over all rows, and for uncentred features: what sparse X needs.
-        """
-        _, diagonal = self.blocks.accumulate(self._sum(HessianDiagonal, *self.coefficients(vector)))
-        diagonal[:, : self.n_features] /= self.scaling.scale**2
-        return diagonal / self.blocks.total_weight + self.l2_columns
+        """Return the diagonal of the Hessian as an (n_outputs, n_columns) matrix, for sparse X."""
+        scaling = self.scaling
+        row_sum = self._sum(HessianDiagonal, *self.coefficients(vector))
+        first, second, total = self.blocks.accumulate(row_sum)
+        if not scaling.is_trivial:
+            second += total[:, None] * scaling.center**2 - 2.0 * first * scaling.center
+            second /= scaling.scale**2
+        if self.fit_intercept:
+            second = _arrays.namespace(second).concat([second, total[:, None]], axis=1)
+        return second / self.blocks.total_weight + self.l2_columns
 
 
 def _step_of_rows(objective, step, rows, carry, order):

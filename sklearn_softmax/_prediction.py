@@ -9,6 +9,11 @@ from ._sums import linear_logits
 from ._targets import check_distribution
 from .functional import log_softmax, softmax
 
+# Rounding errors of logits that do no harm: the loss is changed by about an eighth of the square.
+LARGEST_ROUNDING = 1e-4
+# Rows that show how large logits' terms are.
+_SHOWN_ROWS = 64
+
 
 def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
     """Return a function of the logits of each row.
@@ -37,23 +42,41 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
     """
     with rows_of(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
         coef = coef.toarray() if sp.issparse(coef) else coef
+        dtype = blocks.dtype
+        if _needs_float64(blocks, coef):
+            blocks = blocks.recast(np.float64)
         coef = coef.astype(blocks.dtype, order="F" if blocks.is_sparse else "C", copy=False)
         coef, intercept = blocks.place(coef), blocks.place(intercept.astype(blocks.dtype))
 
         sample = transform(blocks.place(np.zeros((n_classes, 1), dtype=blocks.dtype)))
         shape = blocks.n_rows, *sample.shape[:-1]
-        result = _arrays.empty(shape, blocks.sample, _arrays.dtype_of(sample))
+        sample_dtype = _arrays.dtype_of(sample)
+        result_dtype = dtype if sample_dtype.kind == "f" else sample_dtype
+        result = _arrays.empty(shape, blocks.sample, result_dtype)
         totals, share = [], blocks.sparse_share
 
-        def fill(start, stop, block):
+        def fill(index, block):
             with np.errstate(over="ignore", invalid="ignore"):  # in each thread
                 logits = linear_logits(block.X, coef, intercept, share)
                 totals.append(_arrays.namespace(logits).sum(logits))
-                values = transform(logits)
-                result[start:stop, ...] = values.T if values.ndim == 2 else values
+                values = _arrays.cast(transform(logits), result_dtype)
+                result[index, ...] = values.T if values.ndim == 2 else values
 
         blocks.for_each(fill)
     return result, bool(np.isfinite(_arrays.numbers(totals)).all())
+
+
+def _needs_float64(blocks, coef):
+    """Return whether float32 would lose in the logits what the coefficients tell.
+
+    What features far from zero add to them cancels: against each other, or the intercept.
+    """
+    if blocks.dtype == np.float64 or coef.dtype == np.float32 or not blocks.n_rows:
+        return False
+    rows = abs(_arrays.on_host(blocks.take(slice(0, min(_SHOWN_ROWS, blocks.n_rows))).X))
+    with np.errstate(over="ignore", invalid="ignore"):  # (others say what is wrong with X)
+        largest = np.max(rows @ np.abs(coef).T)
+    return bool(largest * np.finfo(np.float32).eps > LARGEST_ROUNDING)
 
 
 def predict_rows(coef, intercept, transform, labels, X):

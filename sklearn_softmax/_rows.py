@@ -52,9 +52,9 @@ class ScaledRows:
         return self._blocks.importances(self._squared_norm)
 
     def sample(self, n_rows, rng):
-        """Draw rows.
+        """Draw rows of positive weight.
 
-        All rows are taken, in order, if that many are asked for.
+        All of them are taken, in order, if as many rows as there are are asked for.
 
         Parameters
         ----------

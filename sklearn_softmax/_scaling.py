@@ -3,7 +3,21 @@
 import numpy as np
 
 from . import _arrays
-from ._sums import Moments, StoredSquares
+from ._sums import Moments, StoredMoments, StoredSquares
+
+# Moments about an origin are taken anew, about the mean, where it is so many standard deviations
+# away: the difference of the two would lose twice as many digits.
+_FAR_ORIGIN = 100.0
+# Sparse features are scaled where the mean of one is so many standard deviations from zero, or the
+# root mean square of one is so large.
+_SPARSE_OFFSET, _SPARSE_SIZE = 30.0, 1e3
+# Entries of a sparse matrix that are counted at once.
+_COUNTED = 1 << 16
+
+
+def start_curvature(n_classes):
+    """Return c, the curvature by a class's logit where all classes are equally probable."""
+    return 0.25 if n_classes == 2 else 1.0 / n_classes
 
 
 class Scaling:
@@ -17,11 +31,14 @@ class Scaling:
     ----------
     center, scale : ndarray of shape (n_features,), or float
         :math:`\mu` and :math:`\sigma`.
+    second_moment : ndarray of shape (n_features,) or None
+        The mean of :math:`z^2` for each feature, where it is known.
     """
 
-    def __init__(self, center, scale):
+    def __init__(self, center, scale, second_moment=None):
         self.center = center
         self.scale = scale
+        self.second_moment = second_moment
 
     @classmethod
     def unscaled(cls):
@@ -34,32 +51,51 @@ class Scaling:
         return isinstance(self.scale, float)
 
     @classmethod
-    def of_rows(cls, blocks, *, center):
-        """Take mean and standard deviation of each feature from dense row blocks.
+    def of_rows(cls, blocks, *, center, ridge=0.0):
+        r"""Take mean and standard deviation of each feature from dense row blocks.
 
         Without an intercept there is nothing to shift the mean into (``center=False``):
         then the scale is the root mean square.
+
+        Parameters
+        ----------
+        blocks : RowBlocks
+            The rows.
+        center : bool
+            Whether there is an intercept.
+        ridge : float, default=0.0
+            The penalty's curvature relative to the loss's, :math:`\lambda_2 / c`. The curvature
+            of a coefficient is :math:`c \sigma^2 + \lambda_2`; with the scale
+            :math:`\sqrt{\sigma^2 + \lambda_2 / c}` it is the same for all, also for those of
+            features that hardly vary.
         """
-        # Moments about a point amid the data lose no digits to a large offset.
-        origin = blocks.place(np.zeros(blocks.n_features, dtype=blocks.dtype))
+        mean, variance = _dense_moments(blocks, center=center)
+        return cls._of_moments(blocks, mean, variance, ridge)
+
+    @classmethod
+    def _of_moments(cls, blocks, mean, variance, ridge):
+        scale = _or_typical(np.sqrt(variance + ridge))
+        return cls(*(blocks.place(part) for part in (mean, scale, variance / scale**2)))
+
+    @classmethod
+    def of_sparse_rows(cls, blocks, *, center, ridge):
+        """Take the same from sparse row blocks, if they need it.
+
+        Rows of text come with scales of their own, and are left as they are. But a feature that
+        nearly all rows have may be far from zero in all of them. It is centred, in the parameters
+        only, so that the rows stay sparse.
+        """
+        if blocks.is_local and not _may_need_scaling(blocks.X):
+            return cls.unscaled()
+        share, mean, square = _sparse_moments(blocks, np.zeros(blocks.n_features))
+        is_far = mean**2 * (1 + _SPARSE_OFFSET**-2) > square
+        if not is_far.any() and np.sqrt(square.max()) <= _SPARSE_SIZE:
+            return cls.unscaled()
+        mean = np.where(2 * mean**2 > square, mean, 0.0) if center else np.zeros_like(mean)
         if center:
-            first = blocks.take(slice(0, min(blocks.block_rows, blocks.n_rows))).X
-            with np.errstate(over="ignore", invalid="ignore"):
-                mean = _arrays.namespace(first).mean(first, axis=0)
-            origin = _arrays.cast(mean, blocks.dtype)
-        totals = blocks.accumulate(Moments(origin))
-        first_moment, second_moment = (
-            _arrays.to_numpy(total) / blocks.total_weight for total in totals
-        )
-        _refuse_overflow(second_moment, blocks.dtype)
-        if not center:
-            scale = _or_typical(np.sqrt(second_moment), 0.0)
-            return cls(blocks.place(np.zeros(blocks.n_features)), blocks.place(scale))
-        scale = np.sqrt(np.maximum(second_moment - first_moment**2, 0.0))
-        mean = _arrays.to_numpy(origin) + first_moment
-        # A constant column may show a standard deviation of rounding errors.
-        scale = _or_typical(scale, 10 * np.finfo(blocks.dtype).eps * np.abs(mean))
-        return cls(blocks.place(mean), blocks.place(scale))
+            share, _, square = _sparse_moments(blocks, mean)
+            square = square + (1.0 - share) * mean**2
+        return cls._of_moments(blocks, mean, square, ridge)
 
     @classmethod
     def of_stored(cls, blocks):
@@ -67,7 +103,7 @@ class Scaling:
         squares, counts = blocks.accumulate(StoredSquares(blocks.n_features))
         _refuse_overflow(squares, blocks.dtype)
         counts[counts == 0] = 1.0
-        scale = _or_typical(np.sqrt(squares / counts), 0.0)
+        scale = _or_typical(np.sqrt(squares / counts))
         return cls(blocks.place(np.zeros(blocks.n_features)), blocks.place(scale))
 
     def of_columns(self, columns):
@@ -96,9 +132,63 @@ class Scaling:
         return (coef_gradient - intercept_gradient[:, None] * self.center) / self.scale
 
 
-def _or_typical(scale, floor):
-    """Replace scales that are not above a floor: in rows still to come they may be."""
-    is_known = scale > floor
+def _dense_moments(blocks, *, center):
+    """Return mean and variance of each feature; without ``center`` zeros and the mean square."""
+    origin = np.zeros(blocks.n_features, dtype=blocks.dtype)
+    if center:
+        # Moments about a point amid the data lose no digits to a large offset.
+        first = blocks.take(slice(0, min(blocks.block_rows, blocks.n_rows))).X
+        if first.shape[0]:
+            with np.errstate(over="ignore", invalid="ignore"):
+                first_mean = _arrays.namespace(first).mean(first, axis=0)
+            origin = _arrays.to_numpy(_arrays.cast(first_mean, blocks.dtype))
+    first_moment, second_moment = _moments_about(blocks, origin)
+    if not center:
+        return np.zeros(blocks.n_features), second_moment
+    variance = second_moment - first_moment**2
+    if np.any(first_moment**2 > _FAR_ORIGIN**2 * variance):
+        origin = (origin + first_moment).astype(blocks.dtype)
+        first_moment, second_moment = _moments_about(blocks, origin)
+        variance = second_moment - first_moment**2
+    mean = origin + first_moment
+    # What a constant column seems to vary by are rounding errors.
+    rounding = 10 * np.finfo(np.float64).eps * np.abs(mean)
+    return mean, np.where(variance > rounding**2, variance, 0.0)
+
+
+def _moments_about(blocks, origin):
+    """Return the first and second moments of each feature about an origin."""
+    totals = blocks.accumulate(Moments(blocks.place(origin)))
+    first, second = (_arrays.to_numpy(total) / blocks.total_weight for total in totals)
+    _refuse_overflow(second, blocks.dtype)
+    return first, second
+
+
+def _may_need_scaling(X):
+    """Return whether a feature of a sparse matrix may be large, or far from zero in all rows."""
+    n_stored, n_features = X.data.shape[0], X.shape[1]
+    if not n_stored:
+        return False
+    xp = _arrays.namespace(X.data)
+    if max(float(xp.max(X.data)), -float(xp.min(X.data))) > _SPARSE_SIZE:
+        return True
+    counts, step = 0, max(_COUNTED, n_features)
+    for start in range(0, n_stored, step):  # (it makes copies of what it counts)
+        counts += xp.bincount(X.indices[start : start + step], minlength=n_features)
+    return int(xp.max(counts)) > (1 - 2 * _SPARSE_OFFSET**-2) * X.shape[0]
+
+
+def _sparse_moments(blocks, origin):
+    """Return the share of the weight where a feature is stored, and there its moments."""
+    totals = blocks.accumulate(StoredMoments(blocks.place(origin)))
+    share, first, second = (_arrays.to_numpy(total) / blocks.total_weight for total in totals)
+    _refuse_overflow(second, blocks.dtype)
+    return share, first, second
+
+
+def _or_typical(scale):
+    """Replace scales of 0: in rows still to come they may be larger."""
+    is_known = scale > 0
     return np.where(is_known, scale, np.median(scale[is_known]) if is_known.any() else 1.0)
 
 

@@ -51,7 +51,7 @@ def row_span(blocks, *, center, C):
     mean = np.zeros(blocks.n_features)
     with np.errstate(over="ignore", invalid="ignore"):  # (others say what is wrong with X)
         if center:
-            mean = blocks.X.mean(axis=0, dtype=np.float64)
+            mean = np.average(blocks.X, axis=0, weights=blocks.weight)
         centred = _CentredRows(blocks, mean)
         products = centred.inner_products()
     if not np.isfinite(products).all():
@@ -109,6 +109,11 @@ class RowSpan:
             class_weight=rows.class_weight,
         )
         self.blocks.borrow_threads(rows)
+
+    @property
+    def mean(self):
+        """The mean of the features."""
+        return self._centred.mean
 
     def from_raw(self, coef, intercept):
         """Return (V, b') for (W, b); what of W is orthogonal to all rows has no part in it."""

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from . import _arrays, _backend
-from .functional import cross_entropy, cross_entropy_loss_gradient, softmax
+from .functional import cross_entropy, cross_entropy_loss_gradient, entropy, softmax
 
 # Centred rows that are in cache while their moments are taken (bytes).
 _CENTRED_BYTES = 1 << 19
+# Rows of which dual probabilities are in memory at once.
+_DUAL_ROWS = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,8 @@ class _LinearSum:
         Share of each target spread evenly over the classes.
     is_compiled : bool
         Whether dense blocks are for compiled code, as they are stored.
+    is_centred : bool
+        Whether the features are centred in the parameters.
     """
 
     coef: Any
@@ -42,6 +46,7 @@ class _LinearSum:
     order: Any = "C"
     label_smoothing: float = 0.0
     is_compiled: bool = False
+    is_centred: bool = False
     block_rows = None
 
     def zeros(self):
@@ -95,19 +100,109 @@ class Loss(_LinearSum):
         loss += cross_entropy(logits, block.y, sample_weight=block.weight, axis=0, reduction="sum")
 
 
-class HessianDiagonal(_LinearSum):
-    """The weighted sum of the second derivatives by each of (W, b)."""
+@dataclass(frozen=True, eq=False)
+class MassRepair:
+    """Takes probability from classes that have too much of it, and gives it to the others.
+
+    Attributes
+    ----------
+    kept : ndarray of shape (n_classes,)
+        What share of its probability a class keeps in every row.
+    given : ndarray of shape (n_classes,)
+        What share of that which others lose it receives.
+    """
+
+    kept: Any
+    given: Any
+
+    @classmethod
+    def of(cls, target_mean, excess):
+        """Return what makes up for the excess of the mean probabilities over the targets'.
+
+        Both are of shape (n_classes,); of two classes the second's excess alone will do.
+        """
+        if len(excess) == 1:
+            excess = np.append(-excess, excess)
+        mean = target_mean + excess
+        kept = np.where(excess > 0, target_mean / np.where(mean > 0, mean, 1.0), 1.0)
+        missing = np.maximum(-excess, 0.0)
+        return cls(kept, missing / max(missing.sum(), np.finfo(float).tiny))
+
+    def apply(self, proba):
+        """Return repaired class-major probabilities."""
+        kept = proba * self.kept[:, None]
+        freed = _arrays.namespace(proba).sum(proba - kept, axis=0)
+        return kept + self.given[:, None] * freed
+
+
+@dataclass(frozen=True, eq=False)
+class DualTerms(_LinearSum):
+    """The weighted sums of the entropy of dual probabilities, and of their residuals times x.
+
+    See :mod:`sklearn_softmax._certificate`: the dual probabilities are ``share`` times the
+    model's, repaired, and the rest the targets.
+    """
+
+    repair: MassRepair | None = None
+    share: float = 1.0
 
     def add(self, block, totals, share=None):
         """Add a block's."""
-        of_coef, of_intercept = split(totals[1], self.fit_intercept)
+        total_entropy, gradient = totals
+        coef_gradient, intercept_gradient = split(gradient, self.fit_intercept)
+        logits = linear_logits(block.X, self.coef, self.intercept, share)
+        weight = block.row_weights
+        for start in range(0, logits.shape[1], _DUAL_ROWS):
+            part = slice(start, start + _DUAL_ROWS)
+            proba = softmax(_arrays.cast(logits[:, part], np.float64), axis=0)
+            target = smoothed_targets(block.y[..., part], proba, self.label_smoothing)
+            entropies, residual = dual_rows(proba, target, self.repair, self.share)
+            total_entropy += _arrays.namespace(entropies).sum(entropies * weight[part])
+            logits[:, part] = _arrays.cast(residual * weight[part], _arrays.dtype_of(logits))
+        residual = logits[-self.coef.shape[0] :, :]
+        _backend.add_matmul(coef_gradient, residual, block.X, share)
+        if self.fit_intercept:
+            intercept_gradient += _arrays.namespace(residual).sum(residual, axis=1)
+
+
+def dual_rows(proba, target, repair, share):
+    """Return the entropy of each row's dual probabilities, and their difference to the target."""
+    residual = (proba if repair is None else repair.apply(proba)) - target
+    residual = share * residual
+    return entropy(_arrays.at_least(target + residual, 0.0), axis=0), residual
+
+
+def smoothed_targets(y, like, label_smoothing):
+    """Return targets as class-major probabilities, in the shape of the array ``like``."""
+    if y.ndim == 1:
+        xp = _arrays.namespace(like)
+        target = xp.zeros_like(like)
+        target = _backend.add_at_labels(target, y, 1.0, axis=0, xp=xp)
+    else:
+        target = _arrays.cast(y, np.float64)
+    return (1.0 - label_smoothing) * target + label_smoothing / like.shape[0]
+
+
+class HessianDiagonal(_LinearSum):
+    """The weighted sums of p (1 - p) times x, times x**2, and by itself, of sparse rows."""
+
+    def zeros(self):
+        """Return totals to be added to."""
+        n_outputs = self.coef.shape[0]
+        first, second = (_arrays.zeros(self.coef.shape, self.coef, self.order) for _ in range(2))
+        return first, second, _arrays.zeros((n_outputs,), self.coef)
+
+    def add(self, block, totals, share=None):
+        """Add a block's."""
         proba = softmax(linear_logits(block.X, self.coef, self.intercept, share), axis=0)
         variance = (proba * (1 - proba))[-self.coef.shape[0] :, :]
         if block.weight is not None:
             variance *= _arrays.cast(block.weight, _arrays.dtype_of(variance))
-        _backend.add_matmul(of_coef, variance, _backend.square(block.X), share)
-        if self.fit_intercept:
-            of_intercept += _arrays.namespace(variance).sum(variance, axis=1)
+        first, second, total = totals
+        if self.is_centred:
+            _backend.add_matmul(first, variance, block.X, share)
+        _backend.add_matmul(second, variance, _backend.square(block.X), share)
+        total += _arrays.namespace(variance).sum(variance, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +227,28 @@ class Moments:
                 totals[0][...] += weight[part] @ rows
                 rows *= rows
                 totals[1][...] += weight[part] @ rows
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMoments:
+    """The weight of the rows where a sparse feature is stored, and its moments there."""
+
+    origin: Any
+    is_compiled = False
+    block_rows = 4096  # (temporaries as large as a block's stored values, several times)
+
+    def zeros(self):
+        """Return totals to be added to."""
+        return tuple(_arrays.zeros(self.origin.shape, self.origin) for _ in range(3))
+
+    def add(self, block, totals, share=None):
+        """Add a block's."""
+        X, weight = block.X, block.row_weights
+        with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
+            values = _arrays.cast(X.data, np.float64) - self.origin[X.indices]
+            ones = _arrays.namespace(values).ones_like(values)
+            for total, data in zip(totals, (ones, values, values * values), strict=True):
+                total += _backend.with_values(X, data).T @ weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,11 +295,21 @@ class SquaredNorm:
             squares = _backend.matmul_transposed(ones, _backend.square(X))
             norms[:] = _arrays.to_numpy(squares[0, :])
             return norms
+        if hasattr(X, "indptr"):
+            return self._of_sparse(X)
         by_square = _arrays.cast(1.0 / self.scale**2, dtype)
         for part, rows in _centred(X, _arrays.cast(self.center, dtype)):
             rows *= rows
             norms[part] = _arrays.to_numpy(rows @ by_square)
         return norms
+
+    def _of_sparse(self, X):
+        """Return the squares of what is stored, less the center's there, plus the center's."""
+        center, scale = self.center / self.scale, self.scale
+        values = X.data / scale[X.indices] - center[X.indices]
+        stored = _backend.with_values(X, values * values - center[X.indices] ** 2)
+        norms = stored @ _arrays.namespace(scale).ones_like(scale) + center @ center
+        return np.maximum(_arrays.to_numpy(norms), 0.0)
 
 
 def _centred(X, center):

@@ -11,7 +11,7 @@ import numpy as np
 from ._blocks import are_dense_in_memory
 from ._objective import SoftmaxObjective
 from ._rows import RowSample, ScaledRows, scaled_rows
-from ._sums import with_reference
+from ._sums import dual_rows, with_reference
 from .functional import cross_entropy_loss_gradient
 
 # What the rows, and what their probabilities, may take (bytes).
@@ -35,12 +35,13 @@ class TableObjective(SoftmaxObjective):
     def __init__(self, blocks, **options):
         super().__init__(blocks, **options)
         self.epsilon = float(np.finfo(float).eps)
+        blocks = self.blocks
         block = blocks.take(slice(0, blocks.n_rows))
         self.table = scaled_rows(block.X, self.scaling, self.fit_intercept)
         self.share = block.row_weights / blocks.total_weight
         if blocks.has_labels:
-            target = np.zeros((self.n_classes, blocks.n_rows))
-            target[block.y, np.arange(blocks.n_rows)] = 1.0
+            target = np.zeros((self.n_classes, len(block.y)))
+            target[block.y, np.arange(len(block.y))] = 1.0
         else:
             target = block.y.astype(np.float64)
         keep = 1.0 - self.label_smoothing
@@ -66,6 +67,18 @@ class TableObjective(SoftmaxObjective):
         self.last_vector, self.last_residual = vector, residual
         loss = self.share @ losses + 0.5 * np.vdot(matrix, penalty_gradient)
         return float(loss), self.pack(gradient)
+
+    def dual_terms(self, vector, repair, share):
+        """Return entropy and slope; as :meth:`SoftmaxObjective.dual_terms`."""
+        proba = self.rows.sample_proba(vector, self.table)
+        entropies, residual = dual_rows(proba, self.target, repair, share)
+        slope, _ = self.split((residual[-self.n_outputs :] * self.share) @ self.table)
+        return float(self.share @ entropies), slope * self.scaling.scale
+
+    @functools.cached_property
+    def target_mean(self):
+        """The mean of the targets, (n_classes,)."""
+        return self.target @ self.share
 
 
 class _TableRows(ScaledRows):

@@ -26,6 +26,12 @@ class Scaled:
         step = self._scale * gradient
         return step if free is None else np.where(free, step, 0.0)
 
+    def least_decrement(self, gradient):
+        return 0.0
+
+    def distrust(self):
+        return False
+
 
 class Quadratic:
     """(v - minimum)' A (v - minimum) / 2 + 1, with relative noise in what is returned."""

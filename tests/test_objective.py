@@ -185,7 +185,7 @@ def test_diagonal_curvature(rng, sparse):
     hessian = differences(lambda v: objective.loss_gradient(v)[1], vector)
     curvature = DiagonalCurvature(objective, rng)
     if not sparse:
-        curvature._sample = objective.rows.sample(objective.blocks.n_rows, rng).at_once()
+        curvature._sample = objective.rows.sample(objective.blocks.n_rows, rng)
     curvature.renew(vector)
     step = curvature.solve(np.ones_like(vector))
     assert_allclose(step, 1 / np.diag(hessian), rtol=1e-5)
@@ -208,8 +208,8 @@ def test_sample_estimates_weighted_means(rng):
     for part, some_rows in parts:
         assert_array_equal(some_rows, rows[part])
     everything, all_weights = objective.rows.sample(5000, rng).at_once()
-    assert_array_equal(everything[:, :2], X)
-    assert_allclose(all_weights, weight / weight.sum())
+    assert_array_equal(everything[:, :2], X[weight > 0])
+    assert_allclose(all_weights, weight[weight > 0] / weight.sum())
 
 
 def test_exact_hessian_waits_until_it_pays(rng):
