@@ -1,11 +1,13 @@
 """Thousands of hard problems by one command: ``python -m tests.gauntlet --cases 5000``."""
 
 import argparse
+import re
 import time
 from collections import Counter
 
 from .judge import judge, run
 from .problems import problem
+from .streams import run_and_judge, stream
 
 
 def main():
@@ -22,7 +24,9 @@ def main():
         seconds = time.perf_counter() - start
         slow = max(slow, (seconds, seed), key=lambda pair: pair[0])
         tags.update(case.tags)
-        reason = verdict.reason.split(":")[0] if verdict.fails else f"passes: {verdict.reason}"
+        reason = (
+            re.split(r":| \(", verdict.reason)[0] if verdict.fails else f"passes: {verdict.reason}"
+        )
         reasons[reason] += 1
         if verdict.needless:
             needless["plain" if case.is_plain else "hard"] += 1
@@ -40,7 +44,10 @@ def main():
 
 
 def judged(seed, solver):
-    """Return the problem of a seed, what came of its fit, and the verdict."""
+    """Return the problem or stream of a seed, what came of it, and the verdict."""
+    if solver == "stream":
+        case = stream(seed)
+        return case, *run_and_judge(case)
     case = problem(seed, solver)
     fit = run(case)
     return case, fit, judge(case, fit)

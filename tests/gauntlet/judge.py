@@ -5,8 +5,8 @@ A fit by L-BFGS passes if its objective f, for each unit of weight, is close to 
     f - f* <= FACTOR * max(tol**2, eps) * max(f*, 1e-4 * log(n_classes)) + rounding ,
 
 or if it says that it may not be (a ``ConvergenceWarning``), or if it refuses values that are too
-large for the dtype of X. ``eps`` is the rounding unit of that dtype. ``rounding`` is what it costs, at
-the minimum, to publish coefficients in that dtype; no more than a thousandth of f* may be lost
+large for the dtype of X. ``eps`` is the rounding unit of that dtype. ``rounding`` is what it costs,
+at the minimum, to publish coefficients in that dtype; no more than a thousandth of f* may be lost
 to that without a warning.
 
 FACTOR is one number for all. The documentation of ``tol`` promises "within about tol**2 / 2 of the

@@ -16,8 +16,8 @@ weighted class frequencies of the targets y (those of an optimal intercept), and
     f^* \ge \frac{1}{S} \sum_i s_i H(p_i)
         - \sum_{jk} \frac{(|G_{kj}| - \lambda_1)_+^2}{2 \lambda_2} ,
 
-H the entropy; with an L1 penalty alone p is first moved towards y until no :math:`|G|` is larger than
-:math:`\lambda_1`.
+H the entropy; with an L1 penalty alone p is first moved towards y until no :math:`|G|` is larger
+than :math:`\lambda_1`.
 """
 
 from dataclasses import dataclass, replace
