@@ -16,8 +16,9 @@ the objective, and 4.5 in a distance along a direction.
 What fails, fails against a point that is better: whatever the reference lacks, it cannot fail a
 fit that is at the minimum. What passes is certified where a lower bound of the minimum says so.
 
-Nothing of what the rule allows is allowed to end in attributes that are not finite, to change
-the caller's arrays, or to raise another kind of error.
+Whatever it says, a fit must not end in attributes that are not finite, change the caller's arrays,
+raise another kind of error, or publish a ``duality_gap_`` that is less than its distance from the
+minimum (by more than a FACTOR-th of what is allowed, for rounding).
 
 A fit by SGD at its defaults is not owed a minimum. It must not end above the best model without
 features, but for noise; and on plain problems it must have come most of the way to the minimum.
@@ -56,6 +57,8 @@ class Fit:
     coef, intercept : ndarray or None
         None where it raised.
     n_iter : int
+    duality_gap : float
+        What the model publishes as a bound of its distance from the minimum; inf if nothing.
     convergence_warnings, other_warnings : list of str
     error : Exception or None
     has_changed_arrays : bool
@@ -65,6 +68,7 @@ class Fit:
     coef: np.ndarray | None = None
     intercept: np.ndarray | None = None
     n_iter: int = -1
+    duality_gap: float = np.inf
     convergence_warnings: list = field(default_factory=list)
     other_warnings: list = field(default_factory=list)
     error: Exception | None = None
@@ -125,6 +129,7 @@ def run(problem):
         estimator.fit(problem.X, problem.y, problem.sample_weight)
         fit.coef, fit.intercept = estimator.coef_, estimator.intercept_
         fit.n_iter = int(estimator.n_iter_[0])
+        fit.duality_gap = float(getattr(estimator, "duality_gap_", np.inf))
     return fit
 
 
@@ -223,7 +228,7 @@ def _judge_lbfgs(problem, fit):
             if not other.fails:
                 other.reason = "rounding"
                 verdict = other
-    if fit.convergence_warnings:
+    if fit.convergence_warnings and "duality_gap_" not in verdict.reason:
         verdict.needless = not verdict.fails
         verdict.fails, verdict.reason = False, "warned"
     return verdict
@@ -243,6 +248,8 @@ def _against_minimum(problem, fit, pose, evaluated_in=None):
     allowed = allowance(problem, minimum, n_classes, rounding)
     fails = not loss - minimum <= allowed
     reason = "too far from the minimum"
+    if loss - minimum > fit.duality_gap + allowed / FACTOR:
+        fails, reason = True, "farther from the minimum than duality_gap_ says"
     if not fails:
         reason = "certified" if loss - lower <= allowed else "unproven"
     return Verdict(fails, reason, *(float(x) for x in (loss, minimum, lower)), allowed)

@@ -10,7 +10,7 @@ from .columns import INTEGER_KINDS, KINDS, SPARSE_KINDS, Draw
 
 FILL_VALUES = (1e20, 9.97e36)  # (9.97e36 is netCDF's)
 # The largest product of rows, classes and squared parameters that the reference is given.
-_REFERENCE_WORK = 2e9
+_REFERENCE_WORK = 5e8
 
 
 @dataclass

@@ -27,6 +27,8 @@ import scipy.sparse as sp
 
 # Directions whose curvature is less than this, relative to the largest, squared, are left out.
 _RESOLUTION = 1e-13
+# As far as that, in place of its square, A'A shows them.
+_GRAM_RESOLUTION = 1e-10
 _MAX_STEPS = 150
 _MAX_HALVINGS = 40
 # The barrier of an L1 penalty is lowered by this factor, each time it is solved for.
@@ -162,7 +164,9 @@ class Posed:
             proba = _softmax(logits)
             gradient = (self.share[:, None] * (proba - self.target)).sum(axis=0)[-self.n_outputs :]
             root = no_columns.root_hessian(proba)
-            step = _least_curved_step(root, gradient.astype(float))
+            if self.n_outputs > 1:
+                root = np.vstack([root, _gauge(root, self.n_outputs)])
+            step = _newton_direction(root, gradient.astype(float))
             if not np.isfinite(step).all() or np.abs(step).max() < 1e-18:
                 break
             intercept = intercept - np.clip(step, -2.0, 2.0)
@@ -275,6 +279,10 @@ def minimise(posed, model, enough):
         n_parameters = posed.n_outputs * posed.table.shape[1]
         barrier = 0.1 * posed.objective(model) / n_parameters
     best, best_loss, lower = model, posed.objective(model), posed.entropy()
+    if posed.n_outputs > 1:
+        intercept = model.intercept - model.intercept.mean()
+        coef = model.coef if barrier else model.coef - model.coef.mean(axis=0)
+        model = Model(coef, intercept)
     for _ in range(_MAX_STEPS):
         moved, decrement = _newton_step(posed, model, barrier)
         is_solved = moved is None or decrement <= 0.01 * enough(best_loss)
@@ -311,9 +319,11 @@ def _newton_step(posed, model, barrier):
         gradient = np.column_stack([gradient, residual.sum(axis=0)])
         penalty_curvature = np.column_stack([penalty_curvature, np.zeros(posed.n_outputs)])
     root = np.vstack([posed.root_hessian(proba), np.diag(np.sqrt(penalty_curvature.ravel()))])
+    if posed.n_outputs > 1 and barrier is None:
+        root = np.vstack([root, _gauge(root, posed.n_outputs)])
     n_columns = posed.table.shape[1]
     for damping in (0.0, 1e-6, 1e-2):
-        step = _least_curved_step(root, gradient.ravel(), damping).reshape(gradient.shape)
+        step = _newton_direction(root, gradient.ravel(), damping).reshape(gradient.shape)
         slope = float((gradient * step).sum())
         if not (np.isfinite(slope) and slope > 0):
             continue
@@ -327,17 +337,30 @@ def _newton_step(posed, model, barrier):
     return None, 0.0
 
 
-def _least_curved_step(root, gradient, damping=0.0):
+def _newton_direction(root, gradient, damping=0.0):
     """Return inv(A'A) times a gradient, for A of rank as far as float64 shows."""
-    size = np.sqrt((root**2).sum(axis=0))
+    size = np.sqrt(np.einsum("ij,ij->j", root, root))
     size = np.where(size > 0, size, 1.0)
-    triangle = np.linalg.qr(root / size, mode="r")
-    _, singular, right = np.linalg.svd(triangle, full_matrices=False)
-    curvature = singular**2 + damping
-    is_kept = singular > _RESOLUTION * max(singular.max(initial=0.0), 1e-300)
-    inverse = np.where(is_kept, 1.0 / np.where(is_kept, curvature, 1.0), 0.0)
+    root = root / size
+    curvature, vectors = np.linalg.eigh(root.T @ root)
+    resolution = _GRAM_RESOLUTION
+    if curvature[0] <= resolution * curvature[-1]:
+        # A'A hides in rounding what A itself shows.
+        _, singular, right = np.linalg.svd(np.linalg.qr(root, mode="r"), full_matrices=False)
+        curvature, vectors, resolution = singular**2, right.T, _RESOLUTION**2
+    is_kept = curvature > resolution * max(curvature.max(initial=0.0), 1e-300)
+    inverse = np.where(is_kept, 1.0 / np.where(is_kept, curvature + damping, 1.0), 0.0)
     scaled = (gradient / size).astype(float)
-    return (right.T @ (inverse * (right @ scaled))) / size
+    return (vectors @ (inverse * (vectors.T @ scaled))) / size
+
+
+def _gauge(root, n_outputs):
+    """Return rows that give A'A curvature where a constant over the classes changes nothing.
+
+    Models are centred over the classes where that is so; there steps have no part of it anyway.
+    """
+    size = np.sqrt(np.einsum("ij,ij->j", root, root).reshape(n_outputs, -1).mean(axis=0))
+    return np.tile(np.diag(np.where(size > 0, size, 1.0)), n_outputs)
 
 
 def _smooth_objective(posed, model, barrier):
