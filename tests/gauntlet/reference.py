@@ -142,7 +142,7 @@ class Posed:
             return self.entropy()
         shrink = np.longdouble(1.0)
         if not is_bounded.all():
-            shrink = np.min(self.l1 / np.maximum(gradient, 1e-4900 + self.l1), initial=1.0)
+            shrink = np.min(self.l1 / np.maximum(gradient, self.l1), initial=1.0)
         proba = self.target + shrink * (proba - self.target)
         over = np.maximum(shrink * gradient - self.l1, 0.0)
         penalty = np.divide(over**2, 2 * self.l2, out=np.zeros_like(over), where=is_bounded)
@@ -366,8 +366,7 @@ def _gauge(root, n_outputs):
 def _smooth_objective(posed, model, barrier):
     if barrier is None:
         return posed.objective(model)
-    is_l1 = posed.l1 > 0
-    l1, size = posed.l1[is_l1], np.abs(model.coef[:, is_l1])
+    l1, size = posed.l1, np.abs(model.coef)
     top = barrier / l1 + np.hypot(barrier / l1, size)
     excess = l1 * (top - size) - barrier * np.log(2 * barrier * top / l1)
     return posed.objective(model) + excess.sum()
@@ -377,8 +376,7 @@ def _penalty_derivatives(posed, coef, barrier):
     gradient = posed.l2 * coef
     curvature = np.broadcast_to(posed.l2, coef.shape).copy()
     if barrier is not None:
-        l1 = np.where(posed.l1 > 0, posed.l1, 1e-4000)
-        center = barrier / l1
+        center = barrier / posed.l1
         hypotenuse = np.hypot(center, coef)
         top = center + hypotenuse
         gradient = gradient + posed.l1 * coef / top
