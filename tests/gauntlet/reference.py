@@ -385,7 +385,11 @@ def _penalty_derivatives(posed, coef, barrier):
 
 
 def _target(problem):
-    """Return the targets as probabilities, and what each row weighs by class."""
+    """Return the targets as probabilities, and what each row weighs by class.
+
+    A distribution stands for a row of each class, weighted by its probability: with class weights
+    the classes that weigh more have more of it.
+    """
     y = np.asarray(problem.y)
     if y.ndim == 1:
         classes, codes = np.unique(y, return_inverse=True)
@@ -400,7 +404,9 @@ def _target(problem):
         weights = mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, np.inf))
     elif class_weight is not None:
         weights = np.array([class_weight.get(label, 1.0) for label in classes.tolist()])
-    return target.astype(np.longdouble), target @ weights
+    target = target.astype(np.longdouble) * weights
+    weight = target.sum(axis=1)
+    return target / np.where(weight > 0, weight, 1.0)[:, None], weight
 
 
 def _softmax(logits):
