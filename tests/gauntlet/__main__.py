@@ -2,7 +2,7 @@
 
 import argparse
 import re
-import time
+import sys
 from collections import Counter
 
 from .judge import judge, run
@@ -16,31 +16,14 @@ def main():
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--solver", choices=["lbfgs", "sgd", "stream"], default="lbfgs")
     arguments = parser.parse_args()
-    tags, failures, reasons, slow = Counter(), Counter(), Counter(), (0.0, None)
-    needless = Counter()
+    summary = Summary()
     for seed in range(arguments.first, arguments.first + arguments.cases):
-        start = time.perf_counter()
         case, fit, verdict = judged(seed, arguments.solver)
-        seconds = time.perf_counter() - start
-        slow = max(slow, (seconds, seed), key=lambda pair: pair[0])
-        tags.update(case.tags)
-        reason = (
-            re.split(r":| \(", verdict.reason)[0] if verdict.fails else f"passes: {verdict.reason}"
-        )
-        reasons[reason] += 1
-        if verdict.needless:
-            needless["plain" if case.is_plain else "hard"] += 1
+        summary.add(case, verdict)
         if verdict.fails:
-            failures.update(case.tags)
             print(f"seed {seed}: {verdict}; n_iter {fit.n_iter}; {case.description}", flush=True)
-    n_failures = sum(n for reason, n in reasons.items() if not reason.startswith("passes"))
-    print(f"\n{arguments.cases} cases, {n_failures} failures; slowest: seed {slow[1]}")
-    for reason, count in reasons.most_common():
-        print(f"{count:7} {reason}")
-    print(f"{needless.total():7} warnings at the minimum ({dict(needless)})")
-    print("\nfailures by what is in a problem (failures / cases)")
-    for tag, count in sorted(tags.items(), key=lambda item: -failures[item[0]] / item[1]):
-        print(f"{failures[tag]:7} / {count:5} {tag}")
+    print(summary)
+    return int(summary.n_failures > 0)
 
 
 def judged(seed, solver):
@@ -53,5 +36,33 @@ def judged(seed, solver):
     return case, fit, judge(case, fit)
 
 
+class Summary:
+    """Counts verdicts, by reason and by what is in a problem."""
+
+    def __init__(self):
+        self.reasons, self.tags, self.failed_tags = Counter(), Counter(), Counter()
+        self.n_failures = 0
+        self.n_needless = Counter()
+
+    def add(self, case, verdict):
+        reason = re.split(r":| \(", verdict.reason)[0]  # (without figures)
+        self.reasons[f"{'FAILS' if verdict.fails else 'passes'}: {reason}"] += 1
+        self.tags.update(case.tags)
+        self.n_needless["plain" if case.is_plain else "hard"] += verdict.needless
+        if verdict.fails:
+            self.n_failures += 1
+            self.failed_tags.update(case.tags)
+
+    def __str__(self):
+        lines = ["", f"{self.reasons.total()} cases, {self.n_failures} failures"]
+        lines += [f"{count:7} {reason}" for reason, count in self.reasons.most_common()]
+        lines += [f"{n:7} warnings at the minimum, {kind}" for kind, n in self.n_needless.items()]
+        lines += ["", "failures / cases, by what is in a problem"]
+        shares = {tag: self.failed_tags[tag] / count for tag, count in self.tags.items()}
+        for tag in sorted(shares, key=shares.get, reverse=True):
+            lines.append(f"{self.failed_tags[tag]:7} / {self.tags[tag]:5} {tag}")
+        return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

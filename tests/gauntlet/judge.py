@@ -16,9 +16,9 @@ the objective, and 4.5 in a distance along a direction.
 What fails, fails against a point that is better: whatever the reference lacks, it cannot fail a
 fit that is at the minimum. What passes is certified where a lower bound of the minimum says so.
 
-Whatever it says, a fit must not end in attributes that are not finite, change the caller's arrays,
-raise another kind of error, or publish a ``duality_gap_`` that is less than its distance from the
-minimum (by more than a FACTOR-th of what is allowed, for rounding).
+Whatever it says, a fit must not end in attributes or predictions that are not finite, change the
+caller's arrays, raise another kind of error, or publish a ``duality_gap_`` that is less than its
+distance from the minimum (by more than a FACTOR-th of what is allowed, for rounding).
 
 A fit by SGD at its defaults is not owed a minimum. It must not end above the best model without
 features, but for noise; and on plain problems it must have come most of the way to the minimum.
@@ -63,6 +63,8 @@ class Fit:
     error : Exception or None
     has_changed_arrays : bool
         Whether the caller's arrays are other than before.
+    has_finite_predictions : bool
+        Whether all probabilities of rows that count are finite.
     """
 
     coef: np.ndarray | None = None
@@ -73,6 +75,7 @@ class Fit:
     other_warnings: list = field(default_factory=list)
     error: Exception | None = None
     has_changed_arrays: bool = False
+    has_finite_predictions: bool = True
 
 
 @dataclass
@@ -130,7 +133,20 @@ def run(problem):
         fit.coef, fit.intercept = estimator.coef_, estimator.intercept_
         fit.n_iter = int(estimator.n_iter_[0])
         fit.duality_gap = float(getattr(estimator, "duality_gap_", np.inf))
+    if fit.error is None:
+        _predict(problem, estimator, fit)
     return fit
+
+
+def _predict(problem, estimator, fit):
+    """Note whether predictions are finite, and leave X as it is."""
+    prediction = Fit()  # (Fill values may overflow: warnings are of no interest.)
+    with watched(prediction, problem.X):
+        proba = estimator.predict_proba(problem.X)
+        is_used = slice(None) if problem.sample_weight is None else problem.sample_weight > 0
+        fit.has_finite_predictions = bool(np.isfinite(proba[is_used]).all())
+    fit.has_changed_arrays = fit.has_changed_arrays or prediction.has_changed_arrays
+    fit.error = prediction.error
 
 
 class watched:
@@ -192,6 +208,8 @@ def _flaw(problem, fit):
         return None if is_clear(problem, fit.error) else f"{type(fit.error).__name__}: {fit.error}"
     if not (np.isfinite(fit.coef).all() and np.isfinite(fit.intercept).all()):
         return "coefficients are not finite"
+    if not fit.has_finite_predictions:
+        return "predictions are not finite"
     stray = [text for text in fit.other_warnings if text.startswith("RuntimeWarning")]
     return stray[0] if stray else None
 
