@@ -59,7 +59,7 @@ class SoftmaxRegressionClassifier(
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, ``{label: weight}``; those not named have weight 1. "balanced"
         weights each class by the inverse of its share of the rows. They multiply
-        ``sample_weight``.
+        ``sample_weight``. A distribution counts as a row for each of its classes.
     label_smoothing : float, default=0.0
         Replace each target y by ``(1 - label_smoothing) * y + label_smoothing / n_classes``;
         in [0, 1).
@@ -69,10 +69,15 @@ class SoftmaxRegressionClassifier(
     max_iter : int, default=1000
         Largest number of iterations ("lbfgs") or epochs ("sgd"). Both end much earlier.
     tol : float, default=1e-4
-        "lbfgs" ends when the relative error that is left, :math:`\sqrt{g^\top H g / f}` for
-        gradient g, estimated inverse Hessian H and objective f, is no larger: then the
-        objective is within about ``tol**2 / 2`` of its minimum, relatively. "sgd" ends when an
-        epoch's loss falls by less than ``tol`` (in nats) for ``n_iter_no_change`` epochs.
+        How close to the optimum "lbfgs" ends, or it warns. Without an L1 penalty it ends when the
+        relative error that is left, :math:`\sqrt{g^\top H g / f}` for gradient g, estimated
+        inverse Hessian H and objective f, is no larger: then the objective is within about
+        ``tol**2 / 2`` of its minimum, relatively. With an L1 penalty it ends when
+        ``duality_gap_`` is at most ``tol`` times the objective, which is then within ``tol`` of its
+        minimum, relatively. An objective below a ten-thousandth of that of equally probable
+        classes counts as that, and no fit is better than the rounding errors of the dtype of X.
+        "sgd" ends when an epoch's loss falls by less than ``tol`` (in nats) for
+        ``n_iter_no_change`` epochs.
     warm_start : bool, default=False
         Whether ``fit`` starts from the solution of the last call.
     random_state : int, RandomState instance or None, default=None
@@ -134,6 +139,11 @@ class SoftmaxRegressionClassifier(
         The objective after each iteration (divided by the sum of weights: a mean, in nats);
         for "sgd", the mean over each epoch's batches. On large sparse X "lbfgs" begins with
         sweeps over the rows, whose loss is that of each row when it was its turn.
+    duality_gap_ : float
+        An upper bound of how far the objective is above its minimum, in the unit of
+        ``loss_curve_``, whatever the solver did; up to rounding errors. It is small at the optimum,
+        and may be loose where a feature is large and hardly penalised. ``np.inf`` without a penalty
+        (``C=np.inf``), where there is no such bound. After :meth:`fit` only.
     validation_score_curve_ : list of float
         Mean log-likelihood (the negative log loss, in nats) of the validation rows after each
         iteration. Only with ``early_stopping``.
@@ -150,7 +160,9 @@ class SoftmaxRegressionClassifier(
     Notes
     -----
     Dense and CSR X is never copied as a whole; CSC is converted to CSR. float32 stays float32 in
-    the matrix products; loss and parameters are float64 while fitting. With the same data,
+    the matrix products; loss and parameters are float64 while fitting. Where a feature's mean is
+    more than a thousand standard deviations from zero float32 would lose too many digits: then
+    products are taken in float64, and ``coef_`` is of that dtype if it must be. With the same data,
     parameters and number of threads the result is the same to the bit.
 
     Examples

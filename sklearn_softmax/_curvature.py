@@ -75,6 +75,7 @@ class Curvature:
         self._exact_rows, self._exact_cost = self._plan_exact()
         self._model: Any = None
         self._next_renewal: float = 0
+        self._takes_all_rows = False
 
     def _plan_exact(self):
         """Return the rows to take for an exact Hessian, and its cost (inf: not at all)."""
@@ -111,7 +112,7 @@ class Curvature:
         # A Hessian that costs no more than two evaluations need not wait for them.
         if self.replaces_steps or n_evaluations + 2 >= exact_pays:
             if not self.replaces_steps:
-                self._model = ExactCurvature(self._objective, self._exact_rows, self._rng)
+                self._model = self._exact_model()
             self._next_renewal = n_evaluations + max(1, round(exact_pays))
         else:
             if self._model is None:
@@ -134,16 +135,36 @@ class Curvature:
         n_parameters = gradient.shape[0] * gradient.shape[1]
         return float(squares @ (1.0 / self._objective.largest_curvature)) / n_parameters
 
-    def distrust(self):
-        """Put a bound in place of the model, which has turned out wrong; return whether it is new.
+    def distrust(self, vector):
+        """Put another in place of the model, which has turned out wrong; return whether it has.
 
-        Steps from there are short, but they lead down.
+        That of a sample is made anew of all rows. Then there is a bound of the Hessian: steps from
+        there are short, but they lead down.
         """
-        if isinstance(self._model, LargestCurvature):
+        if self.is_bound:
             return False
-        self._model = LargestCurvature(self._objective)
-        self._next_renewal = np.inf
+        if self._is_sampled and self._may_take_all_rows():
+            self._takes_all_rows = True
+            is_exact = self.replaces_steps
+            self._model = self._exact_model() if is_exact else self._cheap_model()
+            self._model.renew(vector)
+        else:
+            self._model = LargestCurvature(self._objective)
+            self._next_renewal = np.inf
         return True
+
+    @property
+    def is_bound(self):
+        """Whether H0 is a bound: it tells nothing of how far the minimum is."""
+        return isinstance(self._model, LargestCurvature)
+
+    @property
+    def _is_sampled(self):
+        return not self._takes_all_rows and getattr(self._model, "is_sampled", False)
+
+    def _may_take_all_rows(self):
+        rows = self._objective.blocks.n_rows
+        return 4 * rows * self._objective.n_columns <= self._allowed_bytes
 
     @property
     def replaces_steps(self):
@@ -164,6 +185,10 @@ class Curvature:
         is_cheap = self._evaluation_cost < _MANY_STEPS_COST * n_parameters
         return (_FEW_STEPS if is_cheap else _MANY_STEPS), dtype
 
+    def _exact_model(self):
+        n_rows = self._objective.blocks.n_rows if self._takes_all_rows else self._exact_rows
+        return ExactCurvature(self._objective, n_rows, self._rng)
+
     def _cheap_model(self):
         objective = self._objective
         n_columns = objective.n_columns
@@ -174,6 +199,8 @@ class Curvature:
         n_rows = ROWS_PER_COLUMN * n_columns
         if affordable < n_columns:
             n_rows = max(affordable, 100)
+        if self._takes_all_rows or 2 * n_rows > objective.blocks.n_rows:
+            n_rows = objective.blocks.n_rows
         return KroneckerCurvature(objective, n_rows, self._rng)
 
     def solve(self, gradient, free=None):

@@ -21,6 +21,9 @@ _SAMPLE_BYTES = 64 << 20
 # Relative to 1, the variance of a scaled feature: where the penalty is below this, the
 # Kronecker basis need not diagonalise it.
 _BASIS_RIDGE = 1e-6
+# Relative to the largest, a variance along an axis below which it is rounding errors of the rows,
+# and a gradient along it, too.
+LEAST_VARIANCE = 1e-23
 # Eigenvalues smaller than this, relative to the largest, are taken for 0.
 _RANK_TOLERANCE = 1e-10
 
@@ -75,7 +78,7 @@ class KroneckerCurvature:
         self._penalty = penalty @ self._features**2
         # Outside of the span only the penalty is left: 1 in this metric, unless it is tiny.
         self._rest_penalty = max(np.median(to_numpy(penalty * self._metric**2)), _BASIS_RIDGE)
-        self._all_rows = n_rows >= objective.blocks.n_rows
+        self.is_sampled = n_rows < objective.blocks.n_rows
 
     def renew(self, vector):
         """Take the class basis and the variances at ``vector``."""
@@ -85,13 +88,12 @@ class KroneckerCurvature:
         self._classes = self._class_basis(matrix) if self._has_class_basis else None
         variances = self._sum_over_rows(functools.partial(self._variances_of, matrix))
         variances = variances + self._penalty
-        floor = _EPSILON * xp.max(variances)
-        self._variances = at_least(variances, floor)
+        self._variances = at_least(variances, LEAST_VARIANCE * xp.max(variances))
         if not self._is_complete:
             # Other rows than the sample's reach outside its span; there, expect as little
             # curvature as in the least direction within it.
             self._rest = as_like(np.full(variances.shape[0], self._rest_penalty), variances)
-            if not self._all_rows:
+            if self.is_sampled:
                 self._rest = xp.maximum(self._rest, xp.min(self._variances, axis=1))
 
     def _sum_over_rows(self, function):
@@ -178,7 +180,10 @@ def _principal_axes(sample, metric):
         moments *= metric * metric[:, None]
         if _is_diagonal(moments):
             return diagonal_matrix(xp.ones_like(metric)), True
-        return xp.linalg.eigh(moments)[1], True
+        values, vectors = xp.linalg.eigh(moments)
+        if float(values[0]) < _RANK_TOLERANCE * float(values[-1]):
+            vectors = collinear_axes(sample, metric)[0]
+        return vectors, True
     rows, weight = sample.at_once()
     rows = rows * metric * xp.sqrt(weight)[:, None]
     values, vectors = xp.linalg.eigh(rows @ rows.T)
@@ -186,6 +191,32 @@ def _principal_axes(sample, metric):
     first = int(xp.sum(xp.astype(values <= _RANK_TOLERANCE * values[-1], xp.int64)))
     # The smallest come out with few digits; what is left beside the basis must be orthogonal.
     return xp.linalg.qr(rows.T @ (vectors[:, first:] / xp.sqrt(values[first:])))[0], False
+
+
+def collinear_axes(sample, metric):
+    """Return the principal axes of ``rows * metric``, and the rows' root mean squares along them.
+
+    Second moments show directions in which the rows' share of the variance is above the rounding
+    unit. The rows themselves, of which these are the singular vectors, show its square.
+    """
+    xp = namespace(metric)
+    n_columns = metric.shape[0]
+    triangle, waiting = None, []
+
+    def reduced(triangle, waiting):
+        stacked = xp.concat([*([] if triangle is None else [triangle]), *waiting], axis=0)
+        return xp.linalg.qr(stacked)[1]
+
+    for part, rows in sample.parts():
+        waiting.append(rows * metric * xp.sqrt(sample.weight[part])[:, None])
+        if sum(rows.shape[0] for rows in waiting) >= n_columns:
+            triangle, waiting = reduced(triangle, waiting), []
+    if waiting:
+        triangle = reduced(triangle, waiting)
+    _, sizes, vectors = xp.linalg.svd(triangle)
+    sizes, missing = xp.zeros_like(metric), sizes
+    sizes[: missing.shape[0]] = missing
+    return vectors.T, sizes
 
 
 def _is_diagonal(moments):

@@ -215,7 +215,7 @@ def _lbfgs_iterates(estimator, objective, vector):
         l1_weights=objective.l1_weights if objective.l1 else None,
         n_iter=n_iter,
         rough=None if objective.l1 else objective.rough(),
-        certificate=functools.partial(duality_gap, objective) if objective.l1 else None,
+        certificate=functools.partial(duality_gap, objective),
     )
 
 

@@ -48,6 +48,8 @@ _PATIENCE = 10
 _FAR = 10.0
 # A loss this small, relative to the same, counts as no smaller.
 NEGLIGIBLE = 1e-4
+# A bound for H0 makes the estimate small: there it must be so much smaller.
+_CAUTION = 1e-3
 # Where the estimated error is no more than so many rounding units of the loss, there is no more
 # to be had.
 _ROUNDING = 4.0
@@ -110,8 +112,8 @@ def lbfgs(
         dtype to round them to; ``curvature.solve(gradient, free)`` multiplies by H0, symmetric
         and positive definite, restricted to the parameters of the mask ``free`` (None: all).
         ``curvature.least_decrement(gradient)`` bounds :math:`g^\top H g` from below without a
-        model, and ``curvature.distrust()`` puts a bound in place of H0, unless that is there
-        already, and returns whether it has.
+        model; ``curvature.distrust(vector)`` puts another in place of H0, a bound of the
+        curvature in the end (``curvature.is_bound``), and returns whether it has.
     vector : ndarray
         Where to start.
     tol : float
@@ -125,7 +127,8 @@ def lbfgs(
     certificate : callable or None, default=None
         ``certificate(vector, loss=, gradient=)``, of the whole objective and the gradient of its
         smooth part, bounds how far the objective is above its minimum. Where there is
-        one, the loop ends when that is ``tol`` times the objective, too.
+        one and an L1 penalty, or a bound for H0, the loop ends when that is ``tol`` times the
+        objective, too.
 
     Yields
     ------
@@ -154,6 +157,7 @@ def lbfgs(
     state = Iterate(vector, loss, n_iter)
     enough, negligible = max(tol**2, RESOLUTION), NEGLIGIBLE * objective.uniform_loss
     history, n_stalled, is_new, is_far = History(*curvature.step_memory), 0, True, False
+    confirm = _Confirmation(objective, curvature, certificate, tol, has_l1=l1_weights is not None)
     curvature.update(vector, 0)
     while True:
         scale = max(abs(state.loss), negligible)
@@ -181,18 +185,17 @@ def lbfgs(
                 n_stalled = _PATIENCE
                 continue
         if found is None or found.vector is None:
-            if certificate is None:
-                is_certain = curvature.least_decrement(steepest) <= max(-slope, threshold)
-            else:
-                gap = certificate(state.vector, loss=state.loss, gradient=gradient)
-                if gap > tol * scale and found is None and enough > RESOLUTION:
-                    enough, n_stalled = max(0.1 * enough, RESOLUTION), 0
-                    continue
-                # (It is of first order in an error of which the loss shows the square.)
-                visible = _ROUNDING_OF_GAP * np.sqrt(objective.epsilon)
-                is_certain = gap <= max(tol, visible) * scale
+            is_certain = confirm(state, gradient, steepest, -slope, threshold)
+            if (
+                not is_certain
+                and found is None
+                and confirm.may_ask_for_more
+                and enough > RESOLUTION
+            ):
+                enough, n_stalled = max(0.1 * enough, RESOLUTION), 0
+                continue
             # An H0 that is wrong ends a fit too early, or leads nowhere.
-            if not (is_certain and found is None) and curvature.distrust():
+            if not (is_certain and found is None) and curvature.distrust(state.vector):
                 history, n_stalled = History(*curvature.step_memory), 0
                 continue
             rounding = _ROUNDING * objective.epsilon * scale
@@ -211,6 +214,46 @@ def lbfgs(
             history.append(state.vector, found.vector, gradient, found.gradient)
         gradient, is_new = found.gradient, True
         state = Iterate(found.vector, found.loss, state.n_iter + 1, n_evaluations)
+
+
+class _Confirmation:
+    """Says whether what does not rest on H0 agrees that a fit has ended.
+
+    Parameters are those of :func:`lbfgs`; ``has_l1`` says whether there is an L1 penalty.
+    """
+
+    def __init__(self, objective, curvature, certificate, tol, *, has_l1):
+        self._epsilon = objective.epsilon
+        self._negligible = NEGLIGIBLE * objective.uniform_loss
+        self._curvature = curvature
+        self._certificate = certificate
+        self._tol = tol
+        self._has_l1 = has_l1
+
+    @property
+    def may_ask_for_more(self):
+        """Whether a smaller estimate can confirm what this one does not."""
+        return self._has_l1 or self._curvature.is_bound
+
+    def __call__(self, state, gradient, steepest, expected, threshold):
+        """Return whether a fit may end where a step expects a decrease of half of ``expected``."""
+        if self._has_l1:
+            # (The gap is of first order in an error of which the loss shows the square.)
+            visible = _ROUNDING_OF_GAP * np.sqrt(self._epsilon)
+            return self._gap(state, gradient) <= max(self._tol, visible) * self._size(state)
+        if not self._curvature.is_bound:
+            return self._curvature.least_decrement(steepest) <= max(expected, threshold)
+        if expected <= _CAUTION * threshold:
+            return True
+        return self._gap(state, gradient) <= self._tol**2 * self._size(state)
+
+    def _gap(self, state, gradient):
+        if self._certificate is None:
+            return np.inf
+        return self._certificate(state.vector, loss=state.loss, gradient=gradient)
+
+    def _size(self, state):
+        return max(abs(state.loss), self._negligible)
 
 
 def _next_step(problem, state, gradient, history, curvature, threshold, is_far):

@@ -9,7 +9,7 @@ from ._sums import Moments, StoredMoments, StoredSquares
 # away: the difference of the two would lose twice as many digits.
 _FAR_ORIGIN = 100.0
 # Sparse features are scaled where the mean of one is so many standard deviations from zero, or the
-# root mean square of one is so large.
+# root mean square of what is stored of one so many times larger, or smaller, than 1.
 _SPARSE_OFFSET, _SPARSE_SIZE = 30.0, 1e3
 # Entries of a sparse matrix that are counted at once.
 _COUNTED = 1 << 16
@@ -89,12 +89,14 @@ class Scaling:
             return cls.unscaled()
         share, mean, square = _sparse_moments(blocks, np.zeros(blocks.n_features))
         is_far = mean**2 * (1 + _SPARSE_OFFSET**-2) > square
-        if not is_far.any() and np.sqrt(square.max()) <= _SPARSE_SIZE:
+        size = np.sqrt(square / np.where(share > 0, share, 1.0))[square > 0]
+        is_usual = (size <= _SPARSE_SIZE) & (size >= 1.0 / _SPARSE_SIZE)
+        if is_usual.all() and not is_far[square > 0].any():
             return cls.unscaled()
         mean = np.where(2 * mean**2 > square, mean, 0.0) if center else np.zeros_like(mean)
         if center:
             share, _, square = _sparse_moments(blocks, mean)
-            square = square + (1.0 - share) * mean**2
+            square = square + np.maximum(1.0 - share, 0.0) * mean**2
         return cls._of_moments(blocks, mean, square, ridge)
 
     @classmethod
@@ -165,16 +167,20 @@ def _moments_about(blocks, origin):
 
 
 def _may_need_scaling(X):
-    """Return whether a feature of a sparse matrix may be large, or far from zero in all rows."""
+    """Return whether a feature of a sparse matrix may be large, small, or far from zero."""
     n_stored, n_features = X.data.shape[0], X.shape[1]
     if not n_stored:
         return False
     xp = _arrays.namespace(X.data)
-    if max(float(xp.max(X.data)), -float(xp.min(X.data))) > _SPARSE_SIZE:
-        return True
     counts, step = 0, max(_COUNTED, n_features)
-    for start in range(0, n_stored, step):  # (it makes copies of what it counts)
-        counts += xp.bincount(X.indices[start : start + step], minlength=n_features)
+    for start in range(0, n_stored, step):  # (copies are made of what is looked at)
+        part = slice(start, start + step)
+        sizes = xp.abs(X.data[part])
+        if float(xp.max(sizes)) > _SPARSE_SIZE:
+            return True
+        if float(xp.min(xp.where(sizes == 0, _SPARSE_SIZE, sizes))) < 1.0 / _SPARSE_SIZE:
+            return True
+        counts += xp.bincount(X.indices[part], minlength=n_features)
     return int(xp.max(counts)) > (1 - 2 * _SPARSE_OFFSET**-2) * X.shape[0]
 
 

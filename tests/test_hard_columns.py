@@ -131,7 +131,8 @@ def test_a_penalty_of_l1_of_strength_0_is_none(table):
 class Walled:
     """An H0 that takes all directions for walls, until it is distrusted."""
 
-    replaces_steps, step_memory = False, (10, np.float64)
+    replaces_steps = is_bound = False
+    step_memory = 10, np.float64
 
     def __init__(self):
         self.scale = 1e-30
@@ -148,7 +149,7 @@ class Walled:
     def least_decrement(self, gradient):
         return float(gradient @ gradient) / (4.0 * len(gradient))
 
-    def distrust(self):
+    def distrust(self, vector):
         was_trusted, self.scale = self.scale != 0.25, 0.25
         return was_trusted
 

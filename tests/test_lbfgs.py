@@ -10,7 +10,7 @@ from sklearn_softmax._lbfgs import lbfgs
 class Scaled:
     """The identity times a number, as H0."""
 
-    replaces_steps = False
+    replaces_steps = is_bound = False
     step_memory = 10, np.float64
 
     def __init__(self, scale=1.0):
@@ -29,7 +29,7 @@ class Scaled:
     def least_decrement(self, gradient):
         return 0.0
 
-    def distrust(self):
+    def distrust(self, vector):
         return False
 
 
