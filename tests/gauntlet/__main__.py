@@ -15,13 +15,16 @@ def main():
     parser.add_argument("--cases", type=int, default=1000, help="how many seeds")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--solver", choices=["lbfgs", "sgd", "stream"], default="lbfgs")
+    parser.add_argument("--needless", action="store_true", help="print needless warnings, too")
     arguments = parser.parse_args()
     summary = Summary()
     for seed in range(arguments.first, arguments.first + arguments.cases):
         case, fit, verdict = judged(seed, arguments.solver)
         summary.add(case, verdict)
-        if verdict.fails:
-            print(f"seed {seed}: {verdict}; n_iter {fit.n_iter}; {case.description}", flush=True)
+        if verdict.fails or (arguments.needless and verdict.needless):
+            said = "".join(f"\n    {text}" for text in fit.convergence_warnings[:1])
+            details = f"n_iter {fit.n_iter}; {case.description}{said}"
+            print(f"seed {seed}: {verdict}; {details}", flush=True)
     print(summary)
     return int(summary.n_failures > 0)
 
