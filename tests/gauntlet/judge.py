@@ -93,7 +93,8 @@ class Verdict:
         The objective, the lowest that is known, a lower bound of it, and by how much the first may
         exceed the second.
     needless : bool
-        Whether a warning was given at the minimum.
+        Whether a warning was given at what is certified to be the minimum, or (SGD) where the rule
+        asked for none.
     """
 
     fails: bool
@@ -247,7 +248,7 @@ def _judge_lbfgs(problem, fit):
                 other.reason = "rounding"
                 verdict = other
     if fit.convergence_warnings and "duality_gap_" not in verdict.reason:
-        verdict.needless = not verdict.fails
+        verdict.needless = verdict.reason == "certified"
         verdict.fails, verdict.reason = False, "warned"
     return verdict
 

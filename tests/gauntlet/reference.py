@@ -34,7 +34,7 @@ _MAX_HALVINGS = 40
 # The barrier of an L1 penalty is lowered by this factor, each time it is solved for.
 _BARRIER_FACTOR = 0.2
 # A direction is rounding error if the rounding of X could have made so large a share of it.
-_NOISE = 0.1
+_NOISE = 0.5
 
 
 @dataclass
