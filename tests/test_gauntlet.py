@@ -3,14 +3,17 @@
 Thousands: ``python -m tests.gauntlet --cases 5000 [--first SEED] [--solver sgd|stream]``.
 """
 
+import warnings
 from dataclasses import replace
 from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
 
 from .gauntlet import judge as judging
+from .gauntlet import streams as streaming
 from .gauntlet.__main__ import judged
 from .gauntlet.judge import Fit, judge, run, watched
 from .gauntlet.problems import Problem, problem
@@ -242,3 +245,46 @@ def test_the_problems_are_of_all_kinds():
     assert tags >= {"weights:fill", "weights:wild", "weights:zero", "class of one row", "L1"}
     assert tags >= {"repeated rows", "sorted by class", "elastic net", "warm start", "C=inf"}
     assert tags >= {"X:F", "X:float32", "X:integer", "X:csr", "X:csc", "X:csr float32"}
+
+
+# The judge of streams ----------------------------------------------------------------------
+
+
+class Scripted:
+    """An estimator whose model after each chunk is written down."""
+
+    def __init__(self, coefs, warns=False):
+        self._coefs = iter(coefs)
+        self._warns = warns
+
+    def partial_fit(self, X, y, classes, sample_weight=None):
+        self.coef_, self.intercept_ = np.array([[next(self._coefs)]]), np.zeros(1)
+        if self._warns:
+            warnings.warn("it says so", ConvergenceWarning, stacklevel=2)
+
+
+def scripted_stream(monkeypatch, coefs, **script):
+    """Return the verdict on a stream of one column, whose sign is the class but for noise."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=1000)
+    X = (2.0 * y - 1.0 + rng.standard_normal(1000))[:, None]
+    chunks = [streaming.Chunk(X[:50], y[:50], None, np.zeros(50, int)) for _ in coefs]
+    case = streaming.Stream(0, chunks, [(X, y)], 2, {})
+    monkeypatch.setattr(streaming, "SoftmaxRegressionClassifier", lambda: Scripted(coefs, **script))
+    monkeypatch.setattr(streaming, "_in_one_chunk", lambda case: np.inf)
+    return streaming.run_and_judge(case)[1]
+
+
+@pytest.mark.parametrize(
+    ("coefs", "reason"),
+    [
+        ([0.5, 1.0, 2.0, 1.9], "no worse after any chunk"),
+        ([0.5, 1.0, -1.0], "worse after a chunk (chunk 3 of 50 rows)"),
+        ([0.5, 2.0, 30.0], "worse after a chunk (chunk 3 of 50 rows)"),
+        ([2.0, *np.linspace(2.0, 0.0, 30)], "worse than on the way"),
+    ],
+)
+def test_models_that_a_stream_makes_worse_fail(monkeypatch, coefs, reason):
+    verdict = scripted_stream(monkeypatch, coefs)
+    assert (verdict.fails, verdict.reason) == (reason != "no worse after any chunk", reason)
+    assert not scripted_stream(monkeypatch, coefs, warns=True).fails

@@ -265,8 +265,9 @@ def _losses(estimator, X, y, n_classes):
 
 def _judge_chunk(case, chunk, before, after, n_seen):
     """Return the verdict on held-out rows like those of the chunk, the last of ``n_seen``."""
-    kinds, counts = np.unique(chunk.kinds, return_counts=True)
-    share = counts / counts.sum()
+    kinds, codes = np.unique(chunk.kinds, return_inverse=True)
+    share = np.bincount(codes, weights=chunk.sample_weight)
+    share = share / share.sum()
     pairs = [(before[kind], after[kind]) for kind in kinds]
     old = sum(s * pair[0].mean() for s, pair in zip(share, pairs, strict=True))
     new = sum(s * pair[1].mean() for s, pair in zip(share, pairs, strict=True))
