@@ -73,9 +73,10 @@ class SoftmaxRegressionClassifier(
         relative error that is left, :math:`\sqrt{g^\top H g / f}` for gradient g, estimated
         inverse Hessian H and objective f, is no larger: then the objective is within about
         ``tol**2 / 2`` of its minimum, relatively. With an L1 penalty it ends when
-        ``duality_gap_`` is at most ``tol`` times the objective, which is then within ``tol`` of its
-        minimum, relatively. An objective below a ten-thousandth of that of equally probable
-        classes counts as that, and no fit is better than the rounding errors of the dtype of X.
+        ``duality_gap_`` is at most ``tol`` times the objective (``tol**2`` times for the elastic
+        net), which is then as close to its minimum, or closer. An objective below a
+        ten-thousandth of that of equally probable classes counts as that, and no fit is better
+        than the rounding errors of the dtype of X.
         "sgd" ends when an epoch's loss falls by less than ``tol`` (in nats) for
         ``n_iter_no_change`` epochs.
     warm_start : bool, default=False

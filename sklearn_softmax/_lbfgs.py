@@ -89,7 +89,16 @@ class Iterate:
 
 
 def lbfgs(
-    objective, curvature, vector, *, tol, l1_weights=None, n_iter=0, rough=None, certificate=None
+    objective,
+    curvature,
+    vector,
+    *,
+    tol,
+    l1_weights=None,
+    n_iter=0,
+    rough=None,
+    certificate=None,
+    certificate_order=2,
 ):
     r"""Minimise a convex objective, plus :math:`\sum_j \lambda_j |v_j|` if asked to.
 
@@ -126,9 +135,11 @@ def lbfgs(
         The same objective in lower precision, which is evaluated as long as it does.
     certificate : callable or None, default=None
         ``certificate(vector, loss=, gradient=)``, of the whole objective and the gradient of its
-        smooth part, bounds how far the objective is above its minimum. Where there is
-        one and an L1 penalty, or a bound for H0, the loop ends when that is ``tol`` times the
-        objective, too.
+        smooth part, bounds how far the objective is above its minimum. With an L1 penalty, or a
+        bound for H0, the loop ends when that is small, too.
+    certificate_order : {1, 2}, default=2
+        Whether it falls like the distance from the optimum, or like its square. It must be no
+        more than ``tol`` to that power times the objective.
 
     Yields
     ------
@@ -157,7 +168,9 @@ def lbfgs(
     state = Iterate(vector, loss, n_iter)
     enough, negligible = max(tol**2, RESOLUTION), NEGLIGIBLE * objective.uniform_loss
     history, n_stalled, is_new, is_far = History(*curvature.step_memory), 0, True, False
-    confirm = _Confirmation(objective, curvature, certificate, tol, has_l1=l1_weights is not None)
+    has_l1 = l1_weights is not None
+    certify = certificate, certificate_order
+    confirm = _Confirmation(objective, curvature, certify, tol, has_l1=has_l1)
     curvature.update(vector, 0)
     while True:
         scale = max(abs(state.loss), negligible)
@@ -219,15 +232,16 @@ def lbfgs(
 class _Confirmation:
     """Says whether what does not rest on H0 agrees that a fit has ended.
 
-    Parameters are those of :func:`lbfgs`; ``has_l1`` says whether there is an L1 penalty.
+    Parameters are those of :func:`lbfgs`; ``certify`` is a certificate and its order, and
+    ``has_l1`` says whether there is an L1 penalty.
     """
 
-    def __init__(self, objective, curvature, certificate, tol, *, has_l1):
-        self._epsilon = objective.epsilon
+    def __init__(self, objective, curvature, certify, tol, *, has_l1):
         self._negligible = NEGLIGIBLE * objective.uniform_loss
         self._curvature = curvature
-        self._certificate = certificate
-        self._tol = tol
+        self._certificate, order = certify
+        # The loss shows the square of an error down to its rounding unit.
+        self._largest_gap = max(tol, _ROUNDING_OF_GAP * np.sqrt(objective.epsilon)) ** order
         self._has_l1 = has_l1
 
     @property
@@ -238,22 +252,18 @@ class _Confirmation:
     def __call__(self, state, gradient, steepest, expected, threshold):
         """Return whether a fit may end where a step expects a decrease of half of ``expected``."""
         if self._has_l1:
-            # (The gap is of first order in an error of which the loss shows the square.)
-            visible = _ROUNDING_OF_GAP * np.sqrt(self._epsilon)
-            return self._gap(state, gradient) <= max(self._tol, visible) * self._size(state)
+            return self._is_certified(state, gradient)
         if not self._curvature.is_bound:
             return self._curvature.least_decrement(steepest) <= max(expected, threshold)
         if expected <= _CAUTION * threshold:
             return True
-        return self._gap(state, gradient) <= self._tol**2 * self._size(state)
+        return self._is_certified(state, gradient)
 
-    def _gap(self, state, gradient):
+    def _is_certified(self, state, gradient):
         if self._certificate is None:
-            return np.inf
-        return self._certificate(state.vector, loss=state.loss, gradient=gradient)
-
-    def _size(self, state):
-        return max(abs(state.loss), self._negligible)
+            return False
+        gap = self._certificate(state.vector, loss=state.loss, gradient=gradient)
+        return gap <= self._largest_gap * max(abs(state.loss), self._negligible)
 
 
 def _next_step(problem, state, gradient, history, curvature, threshold, is_far):

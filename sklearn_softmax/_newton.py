@@ -17,6 +17,8 @@ from .functional import softmax
 # lost in it; and the smallest size of rows along an axis that it shows, relative to the largest.
 _LEAST_PIVOT = 1e-9
 _WELL_CONDITIONED = 1e-4
+# The curvature of an axis along which rows do not reach, where 1 is that of one which they do.
+_HOLD = 1e4
 # All rows of a table this small are kept as a scaled copy (bytes).
 _SMALL_TABLE = 1 << 20
 
@@ -56,6 +58,7 @@ class ExactCurvature:
             self._basis = self._collinear_basis()
             if self._basis is not None:
                 penalty = self._basis.T @ (self._objective.l2_columns[:, None] * self._basis)
+                penalty = penalty + _arrays.diagonal_matrix(self._held)
                 largest = _arrays.zeros((penalty.shape[0],), penalty) + 1.0
                 self._system = _NewtonSystem(self._objective.n_outputs, penalty, largest)
                 self._factor_at(vector)
@@ -87,7 +90,10 @@ class ExactCurvature:
         largest = xp.max(sizes)
         if float(xp.min(sizes)) > _WELL_CONDITIONED * float(largest):
             return None
-        return axes / _arrays.at_least(sizes, LEAST_VARIANCE**0.5 * largest)
+        least = LEAST_VARIANCE**0.5 * largest
+        # Rows that seem to reach along an axis by less than that do so by rounding errors.
+        self._held = _HOLD * _arrays.cast(sizes < least, np.float64)
+        return axes / _arrays.at_least(sizes, least)
 
     def _sum_over_blocks(self, vector):
         objective = self._objective

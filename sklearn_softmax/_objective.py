@@ -132,6 +132,13 @@ class SoftmaxObjective:
             scale, square = self.scaling.scale, self.scaling.second_moment
             self.scaling = Scaling(blocks.place(np.zeros_like(center)), scale, square)
 
+    def in_float64(self):
+        """Return the same objective with products in float64."""
+        if self.blocks.dtype == np.float64:
+            return self
+        blocks = self.blocks.recast(np.float64)
+        return SoftmaxObjective(blocks, **self._options, scaling=self.scaling)
+
     def rough(self):
         """Return the same objective with products in float32; None where that would not do.
 

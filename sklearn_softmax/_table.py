@@ -48,6 +48,10 @@ class TableObjective(SoftmaxObjective):
         self.target = keep * target + self.label_smoothing / self.n_classes
         self.last_vector = self.last_residual = None
 
+    def in_float64(self):
+        """Return itself: the table is in float64 whatever X is."""
+        return self
+
     @functools.cached_property
     def rows(self):
         """The rows as the scaled parameters see them."""
