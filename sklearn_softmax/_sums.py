@@ -152,8 +152,9 @@ class DualTerms(_LinearSum):
         coef_gradient, intercept_gradient = split(gradient, self.fit_intercept)
         logits = linear_logits(block.X, self.coef, self.intercept, share)
         weight = block.row_weights
-        for start in range(0, logits.shape[1], _DUAL_ROWS):
-            part = slice(start, start + _DUAL_ROWS)
+        n_rows = logits.shape[1]
+        for start in range(0, n_rows, _DUAL_ROWS):
+            part = slice(start, min(start + _DUAL_ROWS, n_rows))
             proba = softmax(_arrays.cast(logits[:, part], np.float64), axis=0)
             target = smoothed_targets(block.y[..., part], proba, self.label_smoothing)
             entropies, residual = dual_rows(proba, target, self.repair, self.share)
