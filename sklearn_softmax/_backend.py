@@ -15,8 +15,10 @@ from array_api_compat import (
     is_cupy_array,
     is_numpy_namespace,
 )
+from sklearn.utils import check_array
 
 from ._arrays import as_like, cast, is_foreign, is_foreign_sparse, is_sliceable, namespace
+from ._sparse import canonical_rows, native_values
 
 # Entries of a sparse block by which its features are shared out among threads.
 _SPLIT_SAMPLE = 4096
@@ -247,10 +249,23 @@ def as_float(block, dtype):
 
 
 def as_rows(part):
-    """Return a partition of a Dask collection as an array or a CSR matrix."""
+    """Return a partition of a Dask collection as an array or a CSR matrix.
+
+    What would be made of X in memory: of sparse matrices canonical rows, of data frames an array of
+    numbers.
+    """
     if sp.issparse(part):
-        return part if part.format == "csr" else part.tocsr()
-    return part.to_numpy() if hasattr(part, "to_numpy") else part
+        return canonical_rows(part)
+    if type(part).__module__.startswith("pandas"):
+        part = check_array(part, accept_sparse="csr", ensure_all_finite=False, ensure_min_samples=0)
+        return canonical_rows(part) if sp.issparse(part) else part
+    if hasattr(part, "to_numpy"):
+        return part.to_numpy()
+    if not isinstance(part, np.ndarray):
+        return part
+    if np.ma.is_masked(part):
+        raise ValueError("X has masked entries, which are missing values.")
+    return native_values(np.asarray(part))
 
 
 def stored_entries(X):

@@ -10,12 +10,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from . import _prediction, _targets
-from ._arrays import is_dask, is_foreign, memory_errors_told, on_device_of, to_numpy
+from . import _prediction
+from ._arrays import in_memory, is_dask, is_foreign, memory_errors_told, on_device_of, to_numpy
 from ._fitting import fit_all, fit_chunk, initial_coefficients
 from ._training import Observer, Training
 from ._validation import (
@@ -23,7 +22,7 @@ from ._validation import (
     check_finite,
     check_training_data,
     check_warm_start,
-    in_memory,
+    mean_hits,
     refuse_for_streams,
     refused_if_not_finite,
 )
@@ -460,13 +459,8 @@ class SoftmaxRegressionClassifier(
             hits = functools.partial(_prediction.is_hit, *model)
             X = check_dask_features(self, X, reset=False)
             return mean_of_rows(hits, X, y, sample_weight)
-        y, sample_weight = in_memory(y), in_memory(sample_weight)
-        predicted = in_memory(self.predict(X))
-        if not _targets.is_distribution(y):
-            return accuracy_score(y, predicted, sample_weight=sample_weight)
-        _, proba = _targets.check_distribution(y, self.classes_)
-        hits = proba[np.arange(len(proba)), np.searchsorted(self.classes_, predicted)]
-        return float(np.average(hits, weights=sample_weight))
+        predicted = in_memory(self.predict(X), "X")
+        return mean_hits(y, predicted, self.classes_, sample_weight)
 
     def _predict(self, X, transform, labels=None):
         check_is_fitted(self)

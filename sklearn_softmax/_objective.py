@@ -271,7 +271,7 @@ class SoftmaxObjective:
         blocks = self.blocks
         if blocks.is_sparse or not blocks.has_labels or not blocks.is_numpy:
             return False
-        if blocks.stored_dtype.char not in _COMPILED_TYPES:
+        if blocks.stored_dtype.char not in _COMPILED_TYPES or not blocks.stored_dtype.isnative:
             return False
         work = blocks.n_stored * self.n_outputs
         is_small = self.n_outputs * self.n_features <= _COMPILED_PARAMETERS

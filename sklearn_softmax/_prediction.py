@@ -4,9 +4,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from . import _arrays
+from ._labels import as_labels
 from ._places import rows_of
 from ._sums import linear_logits
-from ._targets import check_distribution
+from ._targets import check_distribution, check_kind
 from .functional import log_softmax, softmax
 
 
@@ -75,7 +76,11 @@ def is_hit(coef, intercept, labels, X, y):
     if y.ndim == 2 and y.shape[1] > 1:
         _, proba = check_distribution(y, labels)
         return proba[np.arange(len(proba)), positions]
-    return (np.ravel(y) == labels[positions]).astype(np.float64)
+    y = as_labels(y)
+    if len(y) != len(positions):
+        raise ValueError(f"X has {len(positions)} rows, but y has {len(y)}.")
+    check_kind(y, labels)
+    return (y == labels[positions]).astype(np.float64)
 
 
 def most_probable(logits):

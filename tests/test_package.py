@@ -49,11 +49,14 @@ LAYERS = [
     "_threads",
     "functional",
     "_backend",
+    "_targets",
+    "_labels",
     "_arrays",
+    "_cluster",
+    "_sparse",
     "_compiled_ascent",
     "_compiled",
     "_cuda",
-    "_targets",
 ]
 
 
@@ -92,7 +95,15 @@ def test_only_some_modules_know_scikit_learn():
     users = {
         p.stem for p in PACKAGE.glob("*.py") if re.search(r"^from sklearn\b", p.read_text(), re.M)
     }
-    assert users == {"_classifier", "_dask_data", "_fitting", "_targets", "_validation"}
+    assert users == {
+        "_backend",
+        "_classifier",
+        "_dask_data",
+        "_fitting",
+        "_labels",
+        "_targets",
+        "_validation",
+    }
 
 
 def test_public_names():
