@@ -109,6 +109,8 @@ def native_values(values):
             return values.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"X must hold numbers: {error}.") from None
+    if dtype.kind not in "biufc":
+        raise ValueError(f"X must hold numbers; its dtype is {dtype}.")
     if dtype.kind == "f":
         wanted = {2: np.float32, 4: np.float32}.get(dtype.itemsize, np.float64)
         return values if dtype == wanted else values.astype(wanted)
