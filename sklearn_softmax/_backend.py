@@ -15,9 +15,9 @@ from array_api_compat import (
     is_cupy_array,
     is_numpy_namespace,
 )
-from sklearn.utils import check_array
 
 from ._arrays import as_like, cast, is_foreign, is_foreign_sparse, is_sliceable, namespace
+from ._frames import rows_of_frame
 from ._sparse import canonical_rows, native_values
 
 # Entries of a sparse block by which its features are shared out among threads.
@@ -256,11 +256,9 @@ def as_rows(part):
     """
     if sp.issparse(part):
         return canonical_rows(part)
-    if type(part).__module__.startswith("pandas"):
-        part = check_array(part, accept_sparse="csr", ensure_all_finite=False, ensure_min_samples=0)
-        return canonical_rows(part) if sp.issparse(part) else part
     if hasattr(part, "to_numpy"):
-        return part.to_numpy()
+        part = rows_of_frame(part)
+        return canonical_rows(part) if sp.issparse(part) else part
     if not isinstance(part, np.ndarray):
         return part
     if np.ma.is_masked(part):

@@ -458,7 +458,7 @@ class SoftmaxRegressionClassifier(
             model = self.coef_, self.intercept_, self.classes_
             hits = functools.partial(_prediction.is_hit, *model)
             X = check_dask_features(self, X, reset=False)
-            return mean_of_rows(hits, X, y, sample_weight)
+            return mean_of_rows(hits, X, y, sample_weight, self.classes_)
         predicted = in_memory(self.predict(X), "X")
         return mean_hits(y, predicted, self.classes_, sample_weight)
 

@@ -15,6 +15,7 @@ from ._backend import as_rows, stored_entries
 from ._cluster import beside_other_tasks
 from ._dask import DaskData, compute, is_future
 from ._dask_tasks import named
+from ._frames import check_columns
 from ._labels import as_labels
 
 
@@ -24,6 +25,8 @@ def check_dask_features(estimator, X, *, reset):
         on_gpu(X)  # which refuses it
     if X.ndim != 2:
         raise ValueError(f"X must have two dimensions; it has {X.ndim}.")
+    if hasattr(X, "columns"):
+        check_columns(X._meta)
     names = getattr(X, "_meta", None) if hasattr(X, "columns") else np.empty((1, X.shape[1]))
     validate_data(estimator, names, reset=reset, skip_check_array=True)
     return X if hasattr(X, "columns") else X.rechunk({1: -1})
@@ -60,7 +63,7 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
     targets = _beside(y, "y", all_lengths)
     weights = [None] * len(parts)
     if sample_weight is not None:
-        weights = _beside(_weights_here(sample_weight), "sample_weight", all_lengths)
+        weights = _beside(_weights_here(sample_weight, all_lengths), "sample_weight", all_lengths)
     data = DaskData(
         parts=[],
         numbers=numbers,
@@ -76,8 +79,8 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
     data.classes, mass, (data.total_weight, data.n_weighted) = _merged(found, data, known)
     if estimator.class_weight is not None:
         data.class_weight = _targets.class_weights(estimator.class_weight, data.classes, mass)
-        data.total_weight = float(mass @ data.class_weight)
-    _targets.check_total_weight(data.total_weight)
+        with np.errstate(over="ignore"):
+            data.total_weight = _targets.total_weight(mass * data.class_weight)
     prepare = delayed(_prepare, nout=2, pure=False)
     options = data.classes, has_labels, data.class_weight
     items = zip(numbers, targets, weights, strict=True)
@@ -110,22 +113,22 @@ def map_rows(function, X):
     return da.concatenate(parts)
 
 
-def mean_of_rows(function, X, y, sample_weight):
+def mean_of_rows(function, X, y, sample_weight, classes):
     """Return the weighted mean of ``function(X, y)``, an array with a number for each row."""
+    y, _ = _checked_here(y, not _targets.is_distribution(y), classes)
     parts = _partitions(X)
     with beside_other_tasks():
         lengths = np.array(compute([delayed(_n_rows)(part) for part in parts]))
         numbers = np.flatnonzero(lengths)
-        targets = _beside(_in_memory(y, "y"), "y", lengths)
+        targets = _beside(y, "y", lengths)
         weights = [None] * len(targets)
         if sample_weight is not None:
-            weights = _beside(_weights_here(sample_weight), "sample_weight", lengths)
+            weights = _beside(_weights_here(sample_weight, lengths), "sample_weight", lengths)
         items = zip(numbers, [parts[i] for i in numbers], targets, weights, strict=True)
         call = delayed(_weighted_sum, pure=False)
         sums = compute([call(number, function, *item) for number, *item in items])
     total, weight = np.sum(sums, axis=0)
-    _targets.check_total_weight(weight)
-    return float(total / weight)
+    return float(total / _targets.total_weight(weight))
 
 
 # What runs at a partition ------------------------------------------------------------------
@@ -145,7 +148,10 @@ def _describe_targets(number, y, weight, length, has_labels, known):
     """Return labels (or the number of classes) and their masses, the weight, rows with one."""
     with named(number):
         y, weight = _checked(y, weight, has_labels, known, length)
-        sums = (float(length), length) if weight is None else (weight.sum(), (weight > 0).sum())
+        sums = float(length), length
+        if weight is not None:
+            with np.errstate(over="ignore"):  # (the sum of all tells)
+                sums = float(weight.sum()), np.count_nonzero(weight)
         targets_of = _targets.encode_labels if has_labels else _targets.check_distribution
         classes, y = targets_of(y, known)
         return classes, _targets.class_mass(y, len(classes), weight), sums
@@ -178,6 +184,8 @@ def _checked(y, weight, has_labels, classes, length=None):
 
 
 def _numbers(weight):
+    if np.ma.is_masked(weight):
+        raise ValueError("sample_weight is a masked array with masked entries: fill them in.")
     try:
         return np.asarray(weight, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -204,11 +212,6 @@ def _weighted_sum(number, function, X, y, weight):
 # On the client -----------------------------------------------------------------------------
 
 
-def _in_memory(values, name):
-    """Return what lies beside X, other than collections, as an array or a data frame."""
-    return values if is_dask(values) else in_memory(values, name)
-
-
 def _checked_here(y, has_labels, known):
     """Return targets, checked as far as they are in memory, and the classes that they name."""
     if is_dask(y):
@@ -219,13 +222,13 @@ def _checked_here(y, has_labels, known):
     return y, known
 
 
-def _weights_here(sample_weight):
-    """Return weights other than collections as an array in memory, with one for each row."""
+def _weights_here(sample_weight, lengths):
+    """Return weights other than collections as an array in memory; a number for all rows is one."""
     if is_dask(sample_weight):
         return sample_weight
-    if np.ma.is_masked(sample_weight):
-        raise ValueError("sample_weight is a masked array with masked entries: fill them in.")
     weight = _numbers(in_memory(sample_weight, "sample_weight"))
+    if weight.ndim == 0:
+        return np.full(lengths.sum(), weight)
     if weight.ndim != 1:
         raise ValueError(
             f"sample_weight must have one dimension, with a number for each row; its shape is "
@@ -311,8 +314,9 @@ def _merged(found, data, known):
             "SoftmaxRegressionClassifier needs samples of at least 2 classes in the data, but "
             f"the data contains only one class: {classes[0]}."
         )
+    totals, counts = zip(*(item[2] for item in found), strict=True)
+    total, n_weighted = _targets.total_weight(totals), sum(counts)
     mass = np.zeros(len(classes))
     for names, masses, _ in found:
         mass[np.searchsorted(classes, names)] += masses
-    total, n_weighted = (sum(values) for values in zip(*(item[2] for item in found), strict=True))
-    return classes, mass, (float(total), int(n_weighted))
+    return classes, mass, (total, int(n_weighted))

@@ -236,8 +236,10 @@ def class_weights(class_weight, classes, mass):
     return weights
 
 
-def check_total_weight(total):
-    """Raise an error unless the weights of all rows have a sum to divide by."""
+def total_weight(weights):
+    """Return the sum of weights; an error unless it is one that can be divided by."""
+    with np.errstate(over="ignore"):
+        total = float(np.sum(weights))
     if total == 0:
         raise ValueError("class_weight and sample_weight leave no row a weight.")
     if not math.isfinite(total):
@@ -245,6 +247,7 @@ def check_total_weight(total):
             "sample_weight, times class_weight, must have a finite sum; it is infinite. Divide the "
             "weights by their largest."
         )
+    return total
 
 
 def _checked_weight(label, weight):

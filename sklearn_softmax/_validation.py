@@ -1,6 +1,5 @@
 """What ``fit`` and ``partial_fit`` are given, checked and made ready."""
 
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from ._arrays import (
     on_host,
     refuse_without_entries,
 )
+from ._frames import check_columns
 from ._labels import as_labels
 from ._places import rows_of
 from ._sparse import canonical_foreign_rows, canonical_rows
@@ -33,8 +33,6 @@ from ._sparse import canonical_foreign_rows, canonical_rows
 # Rows of a file that are searched for NaN at once.
 _CHECKED_ROWS = 4096
 
-# How the names of the dtypes begin that pandas, polars and Arrow have for times.
-_TIMES = ("date", "time", "duration", "period", "interval")
 # Features of any dtype and layout are taken as they are; CSC becomes CSR.
 # X is not searched for NaN and infinity: they show in the first loss, and in every logit.
 FEATURE_CHECKS = {
@@ -104,7 +102,7 @@ def _check_host_features(estimator, X, *, reset):
         )
     X = canonical_rows(X) if sp.issparse(X) else X
     _check_holds_numbers(X)
-    _check_columns(X)
+    check_columns(X)
     X = validate_data(estimator, X, reset=reset, **FEATURE_CHECKS)
     _check_holds_numbers(X)
     # (A data frame of sparse columns has become a matrix just now.)
@@ -118,20 +116,6 @@ def _check_holds_numbers(X):
     is_checked_later = isinstance(X, np.ndarray) or sp.issparse(X)
     if kind_of(X) not in ("biufOUSc" if is_checked_later else "biuf"):
         raise ValueError(f"X must hold numbers; its dtype is {X.dtype}.")
-
-
-def _check_columns(X):
-    """Raise an error if columns of a data frame hold times, or share a name."""
-    if not hasattr(X, "columns") or not hasattr(X, "dtypes"):
-        return
-    for column, dtype in zip(X.columns, X.dtypes, strict=True):
-        if str(dtype).lower().startswith(_TIMES):
-            raise ValueError(f"X must hold numbers; the dtype of column {column!r} is {dtype}.")
-    for column, count in Counter(X.columns).items():
-        if count > 1:
-            raise ValueError(
-                f"X must have another name for each column; {column!r} is the name of {count}."
-            )
 
 
 @dataclass
@@ -233,9 +217,10 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
         class_weight = _targets.class_weights(estimator.class_weight, classes, mass)
         weight = class_weight[y] if y.ndim == 1 else y @ class_weight
         if sample_weight is not None:
-            weight = weight * sample_weight
+            with np.errstate(over="ignore"):  # (their sum tells)
+                weight = weight * sample_weight
     if weight is not None:
-        _targets.check_total_weight(weight.sum())
+        _targets.total_weight(weight)
         _check_finite_without_weight(estimator, X, weight)
     return TrainingData(X, y, classes, weight, class_weight)
 
@@ -243,7 +228,14 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
 def _checked_weight(sample_weight, X):
     if np.ma.is_masked(sample_weight):
         raise ValueError("sample_weight is a masked array with masked entries: fill them in.")
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    try:
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    except (TypeError, ValueError) as error:
+        if "ample" in str(error):  # (it is named)
+            raise
+        raise ValueError(f"sample_weight must hold numbers: {error}.") from None
+    _targets.total_weight(weight)
+    return weight
 
 
 def _check_finite_without_weight(estimator, X, weight):

@@ -53,6 +53,7 @@ LAYERS = [
     "_labels",
     "_arrays",
     "_cluster",
+    "_frames",
     "_sparse",
     "_compiled_ascent",
     "_compiled",
@@ -96,10 +97,10 @@ def test_only_some_modules_know_scikit_learn():
         p.stem for p in PACKAGE.glob("*.py") if re.search(r"^from sklearn\b", p.read_text(), re.M)
     }
     assert users == {
-        "_backend",
         "_classifier",
         "_dask_data",
         "_fitting",
+        "_frames",
         "_labels",
         "_targets",
         "_validation",
