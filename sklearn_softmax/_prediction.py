@@ -110,5 +110,7 @@ def labels_at(labels, positions):
     """Return the labels at some positions: where those are, if labels can be there."""
     if isinstance(positions, np.ndarray) or labels.dtype.kind not in "biuf":
         return labels[_arrays.to_numpy(positions)]
+    if labels.dtype.kind == "u" and labels.dtype.itemsize > 1:  # (PyTorch cannot take these)
+        return _arrays.as_like(labels[_arrays.to_numpy(positions)], positions)
     labels = _arrays.as_like(labels, positions)
     return _arrays.namespace(positions).take(labels, positions, axis=0)
