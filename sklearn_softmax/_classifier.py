@@ -56,9 +56,9 @@ class SoftmaxRegressionClassifier(
     fit_intercept : bool, default=True
         Whether to add an intercept, which is not penalised.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, ``{label: weight}``; those not named have weight 1. "balanced"
-        weights each class by the inverse of its share of the rows. They multiply
-        ``sample_weight``.
+        Weights of the classes, ``{label: weight}``, finite and not negative; those not named have
+        weight 1. "balanced" weights each class by the inverse of its share of the rows. They
+        multiply ``sample_weight``.
     label_smoothing : float, default=0.0
         Replace each target y by ``(1 - label_smoothing) * y + label_smoothing / n_classes``;
         in [0, 1).
@@ -115,7 +115,7 @@ class SoftmaxRegressionClassifier(
         Whether to set rows aside, end when their score has not risen by ``tol`` for
         ``n_iter_no_change`` iterations, and keep the best model. Both solvers do.
     validation_fraction : float, default=0.1
-        Share of the rows set aside, in (0, 1).
+        Share of the rows set aside, in (0, 1). Each class keeps a row to train on.
     n_iter_no_change : int, default=5
         How long to wait for better.
 
@@ -148,7 +148,8 @@ class SoftmaxRegressionClassifier(
 
     Notes
     -----
-    Dense and CSR X is never copied as a whole; CSC is converted to CSR. float32 stays float32 in
+    Dense X is never copied as a whole, nor is CSR that is canonical: columns sorted, none twice in a
+    row. Of other sparse matrices a canonical copy is made. What is passed is never changed. float32 stays float32 in
     the matrix products; loss and parameters are float64 while fitting. With the same data,
     parameters and number of threads the result is the same to the bit.
 
@@ -256,11 +257,12 @@ class SoftmaxRegressionClassifier(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows of features: numbers of any dtype and memory layout, CSR or CSC.
+            Rows of features: real numbers of any dtype and memory layout, or a sparse matrix of
+            any format. They must be finite, also in rows of weight 0.
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
-            Class labels of any type; or a distribution over the classes for each row, which
-            must sum to 1. The columns of a DataFrame are the classes, those of an array are
-            numbered from 0.
+            Class labels: numbers, booleans, strings, bytes or dates, all of one kind and none
+            missing. Or a distribution over the classes for each row, which must sum to 1. The
+            columns of a DataFrame are the classes, those of an array are numbered from 0.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, not negative. 2 is the same as repeating a row, 0 as leaving it out.
 
@@ -309,7 +311,9 @@ class SoftmaxRegressionClassifier(
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             As for :meth:`fit`. Not all classes need to occur.
         classes : array-like of shape (n_classes,) or None, default=None
-            All classes there will be. Needed at the first call, and may be left out later.
+            All classes there will be. Needed at the first call, and may be left out later. The
+            columns of an array of distributions are in the order of ``classes_``, which is
+            sorted; ``classes`` must be sorted then.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights.
 

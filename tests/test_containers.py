@@ -13,7 +13,7 @@ import zarr
 from numpy.testing import assert_array_equal
 from scipy.special import logsumexp
 
-from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax import SoftmaxRegressionClassifier, _blocks, _objective, _table
 from sklearn_softmax._sparse import canonical_rows
 
 SOLVERS = {
@@ -430,3 +430,35 @@ def test_y_and_weights_are_left_as_they_were(target, weights, solver, class_weig
     stream = SoftmaxRegressionClassifier().partial_fit(X, y, clf.classes_, passed)
     stream.partial_fit(X, y, sample_weight=passed)
     assert (state_of(y), state_of(weight)) == before
+
+
+# Compiled loops --------------------------------------------------------------------------------
+
+# What reaches them as it is, and what must not.
+COMPILED = ["dtype >f8", "dtype >i4", "dtype g", "unaligned"]
+COMPILED_SPARSE = ["big-endian", "longdouble", "int64 indices"]
+
+
+@quiet
+@pytest.mark.parametrize("solver", [{}, {"solver": "sgd", "max_iter": 5}], ids=["lbfgs", "sgd"])
+@pytest.mark.parametrize("name", COMPILED + [f"sparse: {name}" for name in COMPILED_SPARSE])
+def test_compiled_loops_are_given_what_they_can_take(name, solver, monkeypatch, tmp_path):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(_objective, "_COMPILED_WORK", 0)
+    monkeypatch.setattr(_blocks, "_COMPILED_SPARSE_WORK", 0)
+    monkeypatch.setattr(_table, "_TABLE_BYTES", 0)
+    sparse = name.removeprefix("sparse: ")
+    given = DENSE[name](tmp_path) if sparse == name else SPARSE[sparse]()
+    dtype = np.float32 if given.dtype.kind == "f" and given.dtype.itemsize <= 4 else np.float64
+    plain = X.astype(dtype) if sparse == name else sp.csr_array(X, dtype=dtype)
+    clf, expected = (
+        SoftmaxRegressionClassifier(random_state=0, **solver).fit(rows, Y)
+        for rows in (given, plain)
+    )
+    if solver:  # (the same batches)
+        np.testing.assert_allclose(clf.coef_, expected.coef_, rtol=1e-6, atol=1e-8)
+    else:
+        assert objective(clf, X) <= objective(expected, X) * (1 + 1e-5)
+    np.testing.assert_allclose(
+        clf.predict_proba(given), clf.predict_proba(plain), rtol=0, atol=1e-6
+    )
