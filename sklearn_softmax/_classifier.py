@@ -148,10 +148,10 @@ class SoftmaxRegressionClassifier(
 
     Notes
     -----
-    Dense X is never copied as a whole, nor is CSR that is canonical: columns sorted, none twice in a
-    row. Of other sparse matrices a canonical copy is made. What is passed is never changed. float32 stays float32 in
-    the matrix products; loss and parameters are float64 while fitting. With the same data,
-    parameters and number of threads the result is the same to the bit.
+    Dense X is never copied as a whole, nor is CSR that is canonical: columns sorted, none twice in
+    a row. Of other sparse matrices a canonical copy is made. What is passed is never changed.
+    float32 stays float32 in the matrix products; loss and parameters are float64 while fitting.
+    With the same data, parameters and number of threads the result is the same to the bit.
 
     Examples
     --------
