@@ -18,6 +18,7 @@ from array_api_compat import (
     is_cupy_array,
     is_dask_array,
     is_jax_array,
+    is_pydata_sparse_array,
     is_torch_array,
     to_device,
 )
@@ -160,7 +161,11 @@ def in_memory(values, name):
 
 
 def refuse_without_entries(array, name):
-    """Raise an error for tensors of PyTorch that are sparse, or that hold nothing."""
+    """Raise an error for sparse arrays that are no matrices, and for tensors that hold nothing."""
+    if is_pydata_sparse_array(array):
+        raise ValueError(
+            f"{name} is an array of the package sparse. Pass {name}.to_scipy_sparse()."
+        )
     if not is_torch_array(array):
         return
     if array.device.type == "meta":

@@ -101,7 +101,8 @@ class DaskData:
         ``parts`` are the positions of those to search; None for all.
         """
         parts = range(len(self.parts)) if parts is None else parts
-        compute(self.rows(1)._apply(_dask_tasks.refuse_if_not_finite, parts))
+        if len(parts):
+            compute(self.rows(1)._apply(_dask_tasks.refuse_if_not_finite, parts))
 
     def rows(self, n_jobs):
         """Return the rows, to be summed over with so many threads for each partition."""

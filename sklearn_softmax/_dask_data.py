@@ -269,14 +269,11 @@ def _check_shapes(shapes):
 def _beside(values, name, lengths):
     """Return, for each partition of X that has rows, what belongs to it."""
     if not is_dask(values):
-        if not hasattr(values, "iloc"):
-            values = np.asarray(values)
         if len(values) != lengths.sum():
             raise ValueError(f"X has {lengths.sum()} rows, but {name} has {len(values)}.")
         starts = np.append(0, np.cumsum(lengths))
-        rows = values.iloc if hasattr(values, "iloc") else values
         slices = itertools.pairwise(starts)
-        return [delayed(rows[a:b], traverse=False) for a, b in slices if b > a]
+        return [delayed(values[a:b], traverse=False) for a, b in slices if b > a]
     if hasattr(values, "chunks"):
         if not np.isnan(np.array(values.chunks[0], dtype=float)).any():
             if values.shape[0] != lengths.sum():

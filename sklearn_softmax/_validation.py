@@ -28,12 +28,12 @@ from ._arrays import (
 from ._frames import check_columns
 from ._labels import as_labels
 from ._places import rows_of
-from ._sparse import canonical_foreign_rows, canonical_rows
+from ._sparse import canonical_foreign_rows, canonical_rows, native_values
 
 # Rows of a file that are searched for NaN at once.
 _CHECKED_ROWS = 4096
 
-# Features of any dtype and layout are taken as they are; CSC becomes CSR.
+# Features of any dtype and layout are taken as they are; sparse ones are CSR by then.
 # X is not searched for NaN and infinity: they show in the first loss, and in every logit.
 FEATURE_CHECKS = {
     "accept_sparse": "csr",
@@ -100,13 +100,16 @@ def _check_host_features(estimator, X, *, reset):
             "X is a masked array with masked entries, which is not supported: a masked entry is a "
             "missing value. Fill them in, or leave out their rows."
         )
-    X = canonical_rows(X) if sp.issparse(X) else X
+    is_sparse = sp.issparse(X)
+    X = canonical_rows(X) if is_sparse else X
     _check_holds_numbers(X)
     check_columns(X)
     X = validate_data(estimator, X, reset=reset, **FEATURE_CHECKS)
     _check_holds_numbers(X)
+    if X.dtype == object:  # (which scikit-learn leaves of some data frames)
+        X = native_values(X)
     # (A data frame of sparse columns has become a matrix just now.)
-    return canonical_rows(X) if sp.issparse(X) else X
+    return canonical_rows(X) if sp.issparse(X) and not is_sparse else X
 
 
 def _check_holds_numbers(X):
