@@ -296,7 +296,7 @@ def _merged(found, data, known):
     if known is None and data.has_labels:
         for names in labels:
             _targets.check_kind(names, labels[0])
-        classes = np.unique(np.concatenate(labels))
+        classes = _targets.union_of_labels(labels)
         _targets.check_classes(classes)
     else:
         classes = labels[0] if known is None else known

@@ -97,21 +97,29 @@ def _as_array(values, name):
     if labels.ndim == 2 and labels.shape[1] == 1:
         return _as_array([row[0] for row in values], name)[:, None]
     kept = _KEPT.get(labels.dtype.kind)
-    if kept is None or labels.ndim != 1 or all(isinstance(value, kept) for value in values):
+    if kept is None or labels.ndim != 1 or _are_kept(values, kept):
         return labels
     labels = np.empty(len(values), dtype=object)
     labels[:] = values
     return labels
 
 
+def _are_kept(values, types):
+    """Return whether an array of NumPy's holds values as they are: its strings end in no zero."""
+    if not all(issubclass(kind, types) for kind in set(map(type, values))):
+        return False
+    if types == _KEPT["f"]:
+        return True
+    is_text = types == _KEPT["U"]
+    return "\0" not in "".join(values) if is_text else b"\0" not in b"".join(values)
+
+
 def _of_objects(labels, name):
     """Return objects as labels: numbers in a dtype of their own, anything else as it is."""
     values = labels.tolist()
-    first_of: dict[type, int] = {}
-    for row, value in enumerate(values):
-        first_of.setdefault(type(value), row)
+    types = list(map(type, values))
     kinds: dict[str, int] = {}
-    for row in first_of.values():
+    for row in sorted(map(types.index, set(types))):
         value = values[row]
         kind = _kind_of(value)
         if _is_missing(value):
@@ -121,29 +129,38 @@ def _of_objects(labels, name):
                 f"{name} must hold {_ALLOWED}; entry {row} is a {type(value).__name__}: {value!r}."
             )
         kinds.setdefault(kind, row)
-    if len(kinds) > 1:
+    if kinds.keys() == {"a number"}:
+        return _numbers(values, set(types), name)
+    if not kinds.keys() <= {"a string", "bytes"}:
         for row, value in enumerate(values):
             if value != value:
                 raise ValueError(f"{name} has missing values: entry {row} is {value!r}.")
+    if len(kinds) > 1:
         shown = ", ".join(f"{kind} in entry {row} ({values[row]!r})" for kind, row in kinds.items())
         raise ValueError(
             f"{name} must hold labels of one kind, which can be sorted, but it has {shown}."
         )
-    if kinds.keys() != {"a number"}:
-        return labels
-    return _numbers(values, name)
+    return labels
 
 
-def _numbers(values, name):
+def _numbers(values, types, name):
     """Return Python's numbers in a dtype that holds them all exactly."""
     labels = np.asarray(values)
-    are_integers = not any(isinstance(value, float | np.floating) for value in values)
+    are_integers = not any(issubclass(kind, float | np.floating) for kind in types)
     if labels.dtype.kind == "O" or (are_integers and labels.dtype.kind == "f"):
         raise ValueError(
             f"{name} has integers that no dtype of 64 bits holds together: from {min(values)} to "
             f"{max(values)}. Pass them as strings."
         )
     _refuse_missing(labels, name)
+    if labels.dtype == np.longdouble:
+        labels = labels.astype(np.float64)
+    for label, value in zip(labels.tolist(), values, strict=True) if len(types) > 1 else ():
+        if label != value:
+            raise ValueError(
+                f"{name} has labels that no dtype of 64 bits holds together: {value!r} would be "
+                f"{label!r}. Pass them as strings."
+            )
     return labels
 
 

@@ -60,7 +60,7 @@ def encode_labels(y, classes=None):
     if classes is None or not len(found):
         return (found if classes is None else classes), codes
     check_kind(found, classes)
-    positions = np.minimum(np.searchsorted(classes, found), len(classes) - 1)
+    positions = np.minimum(np.searchsorted(classes, _like(found, classes)), len(classes) - 1)
     unseen = found[classes[positions] != found]
     if len(unseen):
         raise ValueError(
@@ -68,6 +68,25 @@ def encode_labels(y, classes=None):
             f"known at the first call; they are {_shortened(classes)}."
         )
     return classes, positions[codes]
+
+
+def union_of_labels(parts):
+    """Return the sorted labels of all parts, each an array of labels, without any that is twice."""
+    if len({part.dtype.kind for part in parts}) > 1 and kind_of_labels(parts[0]) == "a number":
+        # (Signed and unsigned integers would be joined in float64.)
+        return encode_labels(as_labels([label for part in parts for label in part.tolist()]))[0]
+    return encode_labels(np.concatenate(parts))[0]
+
+
+def _like(labels, classes):
+    """Return labels that are numbers in the dtype of the classes, to be looked up among those.
+
+    Of different dtypes both would be compared as float64, which confuses large integers.
+    """
+    if "O" in (labels.dtype.kind, classes.dtype.kind) or labels.dtype.kind not in "biuf":
+        return labels
+    with np.errstate(invalid="ignore", over="ignore"):
+        return labels.astype(classes.dtype)
 
 
 def check_kind(labels, classes):

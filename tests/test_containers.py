@@ -10,6 +10,9 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import zarr
+from hypothesis import given as given_by
+from hypothesis import settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.special import logsumexp
 
@@ -305,6 +308,44 @@ def test_sparse(name, solver):
     assert_array_equal(clf.coef_, expected.coef_)
     assert_array_equal(proba, expected_proba)
     assert_array_equal(stream.coef_, expected_stream.coef_)
+
+
+@st.composite
+def csr_matrices(draw):
+    """Draw CSR rows with entries in any order, several for a place, and zeros among them."""
+    n_rows, n_columns = 40, draw(st.integers(1, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    lengths = rng.integers(0, draw(st.integers(1, 9)), n_rows)
+    dtype = draw(st.sampled_from(["f8", "f4", ">f8", "i4", "u1", "g"]))
+    kind = draw(st.sampled_from([sp.csr_array, sp.csr_matrix]))
+    index = draw(st.sampled_from(["i4", "i8"]))
+    rows = kind((n_rows, n_columns))
+    rows.data = rng.integers(0, 4, lengths.sum()).astype(dtype)
+    rows.indices = rng.integers(0, n_columns, lengths.sum()).astype(index)
+    rows.indptr = np.append(0, np.cumsum(lengths)).astype(index)
+    return read_only_parts(rows) if draw(st.booleans()) else rows
+
+
+@quiet
+@settings(max_examples=60)
+@given_by(csr_matrices())
+def test_any_csr_is_its_canonical_matrix(given):
+    """What its entries say, added up in this test: the same rows to every solver."""
+    values = np.zeros(given.shape)
+    rows = np.repeat(np.arange(given.shape[0]), np.diff(given.indptr))
+    np.add.at(values, (rows, given.indices), given.data.astype(float))
+    dtype = np.float32 if given.dtype == np.float32 else np.float64
+    canonical, before = sp.csr_array(values, dtype=dtype), state_of(given)
+    labels = np.arange(given.shape[0]) % 3
+    for options in SOLVERS.values():
+        clf, expected = (
+            SoftmaxRegressionClassifier(random_state=0, **options).fit(X, labels)
+            for X in (given, canonical)
+        )
+        np.testing.assert_allclose(clf.coef_, expected.coef_, rtol=1e-3, atol=1e-4)
+        expected_proba = clf.predict_proba(values.astype(dtype))
+        np.testing.assert_allclose(clf.predict_proba(given), expected_proba, atol=1e-5)
+    assert state_of(given) == before
 
 
 def test_canonical_rows_share_the_arrays():

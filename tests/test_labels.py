@@ -1,5 +1,6 @@
 """Labels of every kind and container: kept as they are, or refused by name."""
 
+import datetime
 import fractions
 
 import numpy as np
@@ -7,12 +8,14 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import DataConversionWarning
 
 from sklearn_softmax import SoftmaxRegressionClassifier
 from sklearn_softmax._labels import as_labels
-from sklearn_softmax._targets import split_rows
+from sklearn_softmax._targets import encode_labels, split_rows, union_of_labels
 
 CODES = np.arange(60) % 3
 X = np.random.default_rng(0).standard_normal((60, 3)) + 3 * np.eye(3)[CODES]
@@ -113,6 +116,10 @@ REFUSED = {
     "NaN": (np.where(CODES == 2, np.nan, CODES), r"Input y contains NaN, in entry 2"),
     "infinity": (np.where(CODES == 2, np.inf, CODES), r"Input y contains infinity, in entry 2"),
     "NaT": (np.where(CODES == 2, np.datetime64("NaT"), DATES[CODES]), r"entry 2 is NaT"),
+    "NaT among objects": (
+        np.array([*DATES[:2], np.datetime64("NaT")] * 20, dtype=object),
+        r"entry 2 is np.datetime64\('NaT'",
+    ),
     "masked": (np.ma.masked_equal(CODES, 2), r"y has missing values: entry 2 is masked"),
     "pandas Int64": (pd.Series(each([1, 2, None]), dtype="Int64"), r"NaN, in entry 2"),
     "pandas string": (pd.Series(each(["a", "b", None]), dtype="string"), r"entry 2 is <NA>"),
@@ -143,6 +150,7 @@ REFUSED = {
     "beyond 64 bits": (each([2**70, 1, 2]), r"integers that no dtype of 64 bits holds"),
     "of both signs beyond 63 bits": (each([2**63, 2**63 + 1, -1]), r"no dtype of 64 bits"),
     "more digits than float64": (CODES + np.longdouble(2) ** 60 + 1, r"float64 does not hold"),
+    "integers that float64 confuses": (each([2**53, 2**53 + 1, 2.0]), r"would be 9007199254740992"),
     "three dimensions": (np.zeros((60, 2, 2)), r"got an array of shape \(60, 2, 2\)"),
     "none": (3, r"y should be a 1d array, got an array of shape \(\)"),
     "rows of different lengths": ([[1], [1, 2]] * 30, r"y must have one label for each row"),
@@ -199,8 +207,46 @@ def test_large_integers_are_not_confused():
     """As float64, which signed and unsigned integers are compared in, they would be equal."""
     classes = np.array([2**60, 2**60 + 1], dtype=np.uint64)
     clf = SoftmaxRegressionClassifier().partial_fit(X, classes[CODES % 2], classes=classes)
+    clf.partial_fit(X, classes[CODES % 2].astype(np.int64))
+    assert encode_labels(classes.astype(np.int64), classes)[1].tolist() == [0, 1]
+    assert union_of_labels([classes[:1], classes[1:].astype(np.int64)]).tolist() == [
+        2**60,
+        2**60 + 1,
+    ]
     with pytest.raises(ValueError, match="not in classes"):
         clf.partial_fit(X, np.full(60, 2**60 + 2))
+
+
+LABELS = st.one_of(
+    st.integers(-3, 3),
+    st.sampled_from([2**53, 2**53 + 1, 2**63, 2**63 + 1, -(2**63), 2**64, 2**70]),
+    st.sampled_from([0.0, -0.0, 1.0, 2.5, float(2**53), float("nan"), float("inf")]),
+    st.booleans(),
+    st.text("ab1\0", max_size=2),
+    st.binary(max_size=1),
+    st.none(),
+    st.sampled_from([datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1), ("a", 1), 1j]),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(LABELS, min_size=1, max_size=6) | st.lists(st.text("a\0", max_size=3), min_size=1))
+@example(["a", "a\0"])
+@example([b"a", b"a\0"])
+@example([2**63, -1])
+@example([2**53, 2**53 + 1, 0.0])
+def test_labels_are_kept_or_refused(values):
+    """As a list and as objects: no two become one, and none becomes another."""
+    for y in (values, pd.Series(values, dtype=object)):
+        try:
+            classes, codes = encode_labels(as_labels(y))
+        except ValueError:
+            continue
+        assert len(classes) == len(set(values))
+        for value, label in zip(values, classes[codes].tolist(), strict=True):
+            assert label == value
+            assert isinstance(label, str) == isinstance(value, str)
+            assert isinstance(label, bytes) == isinstance(value, bytes)
 
 
 # Distributions -----------------------------------------------------------------------------
