@@ -1,5 +1,6 @@
 """What partitions may hold: what the same rows in memory may; and where a fit may run."""
 
+import pickle
 import threading
 
 import dask
@@ -140,6 +141,40 @@ def test_sparse_partitions_that_are_not_canonical(options):
     expected, clf = fitted(canonical, **options), fitted(given, **options)
     assert_allclose(clf.coef_, expected.coef_, rtol=1e-9, atol=1e-12)
     assert_allclose(clf.predict_proba(given).compute(), clf.predict_proba(X), atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("options", [{}, {"l1_ratio": 0.5}, {"solver": "sgd"}])
+@pytest.mark.parametrize("make", [twice_in_reverse, sp.csr_matrix, np.asfortranarray])
+def test_partitions_are_left_as_they_were(options, make):
+    """On threads they are the caller's own objects."""
+    owned = [make(X[start : start + 100]) for start in range(0, 400, 100)]
+    before = [pickle.dumps(vars(rows) if sp.issparse(rows) else rows) for rows in owned]
+    parts = da.concatenate(
+        [
+            da.from_delayed(dask.delayed(rows, traverse=False), (100, 4), meta=rows[:0])
+            for rows in owned
+        ]
+    )
+    names = [set(vars(rows)) if sp.issparse(rows) else () for rows in owned]
+    weight = np.arange(400.0) % 3
+    clf = SoftmaxRegressionClassifier(random_state=0, **options).fit(parts, Y, weight)
+    clf.predict_proba(parts).compute()
+    clf.score(parts, Y, weight)
+    clf.partial_fit(parts, Y)
+    assert [set(vars(rows)) if sp.issparse(rows) else () for rows in owned] == names
+    after = [pickle.dumps(vars(rows) if sp.issparse(rows) else rows) for rows in owned]
+    assert after == before
+
+
+def test_collections_beside_x_in_memory():
+    y, soft = dd.from_pandas(pd.Series(Y), npartitions=3), pd.DataFrame(np.eye(3)[Y])
+    weight = da.from_array(np.arange(400.0), chunks=150)
+    expected = fitted(X, Y, np.arange(400.0))
+    for targets in (y, da.from_array(Y, chunks=90), dd.from_pandas(soft, npartitions=3)):
+        clf = fitted(X, targets, weight)
+        assert_same_model(clf, expected)
+        assert_allclose(clf.score(X, targets, weight), expected.score(X, Y, np.arange(400.0)))
 
 
 @pytest.mark.parametrize("dtype", [">f8", ">f4", "g", "f2", ">i2", object, bool])
