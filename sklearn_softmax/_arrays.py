@@ -18,9 +18,12 @@ from array_api_compat import (
     is_cupy_array,
     is_dask_array,
     is_jax_array,
+    is_pydata_sparse_array,
     is_torch_array,
     to_device,
 )
+
+from ._cluster import beside_other_tasks
 
 
 def is_foreign(X):
@@ -66,11 +69,16 @@ def namespace(*arrays):
     return array_namespace(*arrays)
 
 
+def dtype_name(X):
+    """Return the name of the dtype of any array, without that of its library."""
+    return str(X.dtype).rsplit(".", 1)[-1]
+
+
 def dtype_of(X):
     """Return the dtype of any array as NumPy's; bfloat16, which that has not, as float16."""
     if isinstance(X, np.ndarray):
         return X.dtype
-    name = str(X.dtype).rsplit(".", 1)[-1]
+    name = dtype_name(X)
     return np.dtype("float16" if name == "bfloat16" else name)
 
 
@@ -84,7 +92,8 @@ def kind_of(X):
 
 def float_dtype(dtype):
     """Return the dtype that X is computed in: float32 for itself and float16, else float64."""
-    return np.dtype(np.float32 if dtype in (np.float32, np.float16) else np.float64)
+    is_float32 = dtype.kind == "f" and dtype.itemsize <= np.dtype(np.float32).itemsize
+    return np.dtype(np.float32 if is_float32 else np.float64)
 
 
 def device_of(array):
@@ -93,10 +102,13 @@ def device_of(array):
 
 
 def on_device_of(X):
-    """Return a context in which CuPy computes where its array X is; of no effect for others.
+    """Return a context in which there is something to compute with where X is.
 
-    CuPy computes on its current device, wherever the arrays are. Other libraries go by these.
+    CuPy computes on its current device, wherever the arrays are. A task of Dask's has to leave its
+    thread to the tasks that it waits for. Other libraries go by their arrays.
     """
+    if is_dask(X):
+        return beside_other_tasks()
     return device_of(X) if is_cupy_array(X) or is_foreign_sparse(X) else nullcontext()
 
 
@@ -125,12 +137,46 @@ def to_numpy(array):
     if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
     if is_torch_array(array):
-        return array.detach().cpu().numpy()
+        array = array.float() if dtype_name(array) == "bfloat16" else array  # (NumPy has it not)
+        return array.numpy(force=True)
     if is_cupy_array(array):
         return array.get()
     xp = array_namespace(array)
     host = xp.Device("CPU_DEVICE") if is_array_api_strict_namespace(xp) else "cpu"
     return np.asarray(to_device(array, host))
+
+
+def in_memory(values, name):
+    """Return what is as long as there are rows as an array, if it is in a file or on a device.
+
+    ``name`` is what errors call it. A Dask collection is computed; anything else is returned as it
+    is.
+    """
+    if is_dask(values):
+        return values.compute()
+    if is_foreign(values):
+        refuse_without_entries(values, name)
+        return to_numpy(values)
+    return np.asarray(values[:]) if is_sliceable(values) else values
+
+
+def refuse_without_entries(array, name):
+    """Raise an error for sparse arrays that are no matrices, and for tensors that hold nothing."""
+    if is_pydata_sparse_array(array):
+        raise ValueError(
+            f"{name} is an array of the package sparse. Pass {name}.to_scipy_sparse()."
+        )
+    if not is_torch_array(array):
+        return
+    if array.device.type == "meta":
+        raise ValueError(f"{name} is a PyTorch tensor on the device 'meta', which has no values.")
+    layout = str(array.layout).rsplit(".", 1)[-1]
+    if layout != "strided":
+        advice = " or a CSR matrix of SciPy's or CuPy's" if name == "X" else ""
+        raise ValueError(
+            f"{name} is a PyTorch tensor of layout {layout}, which is not supported. Pass "
+            f"{name}.to_dense(){advice}."
+        )
 
 
 def detached(X):

@@ -17,6 +17,8 @@ from array_api_compat import (
 )
 
 from ._arrays import as_like, cast, is_foreign, is_foreign_sparse, is_sliceable, namespace
+from ._frames import rows_of_frame
+from ._sparse import canonical_rows, native_values
 
 # Entries of a sparse block by which its features are shared out among threads.
 _SPLIT_SAMPLE = 4096
@@ -253,10 +255,21 @@ def as_float(block, dtype):
 
 
 def as_rows(part):
-    """Return a partition of a Dask collection as an array or a CSR matrix."""
+    """Return a partition of a Dask collection as an array or a CSR matrix.
+
+    What would be made of X in memory: of sparse matrices canonical rows, of data frames an array of
+    numbers.
+    """
     if sp.issparse(part):
-        return part if part.format == "csr" else part.tocsr()
-    return part.to_numpy() if hasattr(part, "to_numpy") else part
+        return canonical_rows(part)
+    if hasattr(part, "to_numpy"):
+        part = rows_of_frame(part)
+        return canonical_rows(part) if sp.issparse(part) else part
+    if not isinstance(part, np.ndarray):
+        return part
+    if np.ma.is_masked(part):
+        raise ValueError("X has masked entries, which are missing values.")
+    return native_values(np.asarray(part))
 
 
 def stored_entries(X):

@@ -9,12 +9,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._base import SparseCoefMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from . import _prediction, _targets
-from ._arrays import is_dask, is_foreign, memory_errors_told, on_device_of, to_numpy
+from . import _prediction
+from ._arrays import in_memory, is_dask, is_foreign, memory_errors_told, on_device_of, to_numpy
 from ._fitting import fit_all, fit_chunk, initial_coefficients
 from ._threads import BlasRestored
 from ._training import Observer, Training
@@ -23,7 +22,7 @@ from ._validation import (
     check_finite,
     check_training_data,
     check_warm_start,
-    in_memory,
+    mean_hits,
     refuse_for_streams,
     refused_if_not_finite,
 )
@@ -57,9 +56,9 @@ class SoftmaxRegressionClassifier(
     fit_intercept : bool, default=True
         Whether to add an intercept, which is not penalised.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, ``{label: weight}``; those not named have weight 1. "balanced"
-        weights each class by the inverse of its share of the rows. They multiply
-        ``sample_weight``. A distribution counts as a row for each of its classes.
+        Weights of the classes, ``{label: weight}``, finite and not negative; those not named have
+        weight 1. "balanced" weights each class by the inverse of its share of the rows. They
+        multiply ``sample_weight``. A distribution counts as a row for each of its classes.
     label_smoothing : float, default=0.0
         Replace each target y by ``(1 - label_smoothing) * y + label_smoothing / n_classes``;
         in [0, 1).
@@ -124,7 +123,7 @@ class SoftmaxRegressionClassifier(
         ``n_iter_no_change`` iterations, and keep the best model, be it the start. Both solvers
         do.
     validation_fraction : float, default=0.1
-        Share of the rows set aside, in (0, 1).
+        Share of the rows set aside, in (0, 1). Each class keeps a row to train on.
     n_iter_no_change : int, default=5
         How long to wait for better.
 
@@ -164,11 +163,12 @@ class SoftmaxRegressionClassifier(
 
     Notes
     -----
-    Dense and CSR X is never copied as a whole; CSC is converted to CSR. float32 stays float32 in
-    the matrix products; loss and parameters are float64 while fitting. Where a feature's mean is
-    more than a thousand standard deviations from zero float32 would lose too many digits: then
-    products are taken in float64, and ``coef_`` is of that dtype if it must be. With the same data,
-    parameters and number of threads the result is the same to the bit.
+    Dense X is never copied as a whole, nor is CSR that is canonical: columns sorted, none twice in
+    a row. Of other sparse matrices a canonical copy is made. What is passed is never changed.
+    float32 stays float32 in the matrix products; loss and parameters are float64 while fitting.
+    Where a feature's mean is more than a thousand standard deviations from zero float32 would lose
+    too many digits: then products are taken in float64, and ``coef_`` is of that dtype if it must
+    be. With the same data, parameters and number of threads the result is the same to the bit.
 
     Examples
     --------
@@ -273,11 +273,12 @@ class SoftmaxRegressionClassifier(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows of features: numbers of any dtype and memory layout, CSR or CSC.
+            Rows of features: real numbers of any dtype and memory layout, or a sparse matrix of
+            any format. They must be finite, also in rows of weight 0.
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
-            Class labels of any type; or a distribution over the classes for each row, which
-            must sum to 1. The columns of a DataFrame are the classes, those of an array are
-            numbered from 0.
+            Class labels: numbers, booleans, strings, bytes or dates, all of one kind and none
+            missing. Or a distribution over the classes for each row, which must sum to 1. The
+            columns of a DataFrame are the classes, those of an array are numbered from 0.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights, not negative. For the objective 2 is the same as repeating a row, and 0 as
             leaving it out; of SGD's batches, whose rows are drawn, only up to noise.
@@ -338,7 +339,9 @@ class SoftmaxRegressionClassifier(
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             As for :meth:`fit`. Not all classes need to occur.
         classes : array-like of shape (n_classes,) or None, default=None
-            All classes there will be. Needed at the first call, and may be left out later.
+            All classes there will be. Needed at the first call, and may be left out later. The
+            columns of an array of distributions are in the order of ``classes_``, which is
+            sorted; ``classes`` must be sorted then.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights.
 
@@ -491,14 +494,9 @@ class SoftmaxRegressionClassifier(
             attributes = model.coef_, model.intercept_, model.classes_
             hits = functools.partial(_prediction.is_hit, *attributes)
             X = check_dask_features(model, X, reset=False)
-            return mean_of_rows(hits, X, y, sample_weight)
-        y, sample_weight = in_memory(y), in_memory(sample_weight)
-        predicted = in_memory(model.predict(X))
-        if not _targets.is_distribution(y):
-            return accuracy_score(y, predicted, sample_weight=sample_weight)
-        _, proba = _targets.check_distribution(y, model.classes_)
-        hits = proba[np.arange(len(proba)), np.searchsorted(model.classes_, predicted)]
-        return float(np.average(hits, weights=sample_weight))
+            return mean_of_rows(hits, X, y, sample_weight, model.classes_)
+        predicted = in_memory(model.predict(X), "X")
+        return mean_hits(y, predicted, model.classes_, sample_weight)
 
     def _predict(self, X, transform, *, to_labels=False):
         model = _snapshot(self)

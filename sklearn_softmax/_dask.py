@@ -29,6 +29,8 @@ _TREE_WIDTH = 8
 # How long a cluster may be without a worker (seconds); how often to look.
 _PATIENCE = 10.0
 _INTERVAL = 1.0
+# States of a client that something can be computed with; also while it connects again.
+_OPEN = ("running", "connecting")
 # Rows that show scales and curvature.
 _SHOWN_ROWS = 8192
 
@@ -42,6 +44,8 @@ class DaskData:
     parts : list of tuple
         For each partition its X, and its targets and weights (or None), delayed; what is made
         of labels and weights is kept where it was computed.
+    numbers : ndarray of int
+        Which partition of X each is: those without rows are left out.
     lengths : ndarray of int
         The number of rows of each.
     n_features : int
@@ -50,6 +54,7 @@ class DaskData:
     n_stored : int
         Number of entries of X that a product has to touch.
     is_sparse : bool
+        Whether any partition is; then the others are made so.
     classes : ndarray of shape (n_classes,)
     has_labels : bool
         Whether y is class codes.
@@ -60,6 +65,7 @@ class DaskData:
     """
 
     parts: list
+    numbers: np.ndarray
     lengths: np.ndarray
     n_features: int
     stored_dtype: np.dtype
@@ -90,9 +96,14 @@ class DaskData:
             return None
         return np.concatenate(compute([weight for _, _, weight in self.parts]))
 
-    def check_finite(self, estimator):
-        """Raise an error if X holds NaN or infinity, and say in which partition."""
-        compute(self.rows(1)._apply_to_all(_dask_tasks.refuse_if_not_finite))
+    def check_finite(self, estimator=None, parts=None):
+        """Raise an error if X holds NaN or infinity, and say in which partition.
+
+        ``parts`` are the positions of those to search; None for all.
+        """
+        parts = range(len(self.parts)) if parts is None else parts
+        if len(parts):
+            compute(self.rows(1)._apply(_dask_tasks.refuse_if_not_finite, parts))
 
     def rows(self, n_jobs):
         """Return the rows, to be summed over with so many threads for each partition."""
@@ -134,6 +145,7 @@ class DaskRows:
         self.total_weight, self.n_weighted = data.total_weight, data.n_weighted
         self.block_rows = min(self.n_rows, 512)
         self._parts = data.parts
+        self._numbers = data.numbers.tolist()
         self._ends = np.cumsum(data.lengths)
         self._options = {
             "n_features": data.n_features,
@@ -142,6 +154,7 @@ class DaskRows:
             "n_jobs": n_jobs or 1,
             "dtype": self.dtype,
             "origin": None,
+            "is_sparse": data.is_sparse,
         }
 
     def __enter__(self):
@@ -191,7 +204,7 @@ class DaskRows:
         return [
             call(
                 function,
-                int(number),
+                self._numbers[number],
                 self._options,
                 *self._parts[number],
                 *(item[i] if isinstance(item, list) else item for item in arguments),
@@ -215,7 +228,7 @@ class DaskRows:
             places = [self._place(item) for item in part]
             graph[name, number] = (
                 _dask_tasks.add_here,
-                number,
+                self._numbers[number],
                 _dask_tasks.Value(self._options),
                 *places,
                 sent,
@@ -401,14 +414,27 @@ def _run(graph, keys):
     scheduler = get_scheduler() or threaded.get
     client: Any = getattr(scheduler, "__self__", None)
     if not hasattr(client, "scheduler_info"):
+        if any(is_future(value) for value in graph.values()):
+            raise RuntimeError(
+                "X, y or their weights are results at the workers of a Dask client that has been "
+                "closed: nothing can be computed of them."
+            )
         return list(scheduler(graph, keys))
-    futures = client.get(graph, keys, sync=False)
+    futures: list = []
     try:
+        futures = client.get(graph, keys, sync=False)
         _wait(client, futures)
         return client.gather(futures)
-    except BaseException:
-        client.cancel(futures)
-        raise
+    except BaseException as error:
+        if client.status in _OPEN:
+            client.cancel(futures)
+            raise
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise RuntimeError(
+            "The Dask client was closed while something was computed with it (its status is "
+            f"{client.status!r})."
+        ) from error
 
 
 def _wait(client, futures):
@@ -419,6 +445,8 @@ def _wait(client, futures):
         try:
             wait(futures, timeout=_INTERVAL)
         except TimeoutError:
+            if client.status not in _OPEN:
+                raise
             if client.nthreads():
                 last_seen = time.monotonic()
             elif time.monotonic() - last_seen > _PATIENCE:

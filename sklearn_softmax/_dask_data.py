@@ -10,10 +10,13 @@ from dask.delayed import delayed
 from sklearn.utils.validation import validate_data
 
 from . import _targets
-from ._arrays import is_dask, on_gpu
+from ._arrays import in_memory, is_dask, on_gpu
 from ._backend import as_rows, stored_entries
+from ._cluster import beside_other_tasks
 from ._dask import DaskData, compute, is_future
 from ._dask_tasks import named
+from ._frames import check_columns
+from ._labels import as_labels
 
 
 def check_dask_features(estimator, X, *, reset):
@@ -22,6 +25,8 @@ def check_dask_features(estimator, X, *, reset):
         on_gpu(X)  # which refuses it
     if X.ndim != 2:
         raise ValueError(f"X must have two dimensions; it has {X.ndim}.")
+    if hasattr(X, "columns"):
+        check_columns(X._meta)
     names = getattr(X, "_meta", None) if hasattr(X, "columns") else np.empty((1, X.shape[1]))
     validate_data(estimator, names, reset=reset, skip_check_array=True)
     return X if hasattr(X, "columns") else X.rechunk({1: -1})
@@ -42,61 +47,61 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
     reset : bool
         Whether the features are new to the estimator.
     """
+    if y is None:
+        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but y is None.")
     X = check_dask_features(estimator, X, reset=reset)
     parts, shapes = _partitions(X), _known_shapes(X)
     if shapes is None:
         shapes = compute([delayed(_describe)(i, part) for i, part in enumerate(parts)])
-    lengths = np.array([shape[0] for shape in shapes])
+    all_lengths = np.array([shape[0] for shape in shapes])
     _check_shapes(shapes)
     # What has no rows has no dtype to speak of either.
-    parts = [part for part, length in zip(parts, lengths, strict=True) if length]
-    shapes = [shape for shape in shapes if shape[0]]
-    targets = _beside(y, "y", lengths)
+    numbers = np.flatnonzero(all_lengths)
+    parts, shapes = [parts[i] for i in numbers], [shapes[i] for i in numbers]
+    has_labels = not _targets.is_distribution(y)
+    y, known = _checked_here(y, has_labels, known)
+    targets = _beside(y, "y", all_lengths)
     weights = [None] * len(parts)
     if sample_weight is not None:
-        weights = _beside(sample_weight, "sample_weight", lengths)
+        weights = _beside(_weights_here(sample_weight, all_lengths), "sample_weight", all_lengths)
     data = DaskData(
         parts=[],
-        lengths=lengths[lengths > 0],
+        numbers=numbers,
+        lengths=all_lengths[numbers],
         n_features=shapes[0][1],
         stored_dtype=np.result_type(*(shape[2] for shape in shapes)),
         n_stored=sum(shape[3] for shape in shapes),
-        is_sparse=shapes[0][4],
-        has_labels=not _targets.is_distribution(y),
+        is_sparse=any(shape[4] for shape in shapes),
+        has_labels=has_labels,
     )
-    found = compute(
-        [
-            delayed(_describe_targets)(i, *item, data.has_labels, known)
-            for i, item in enumerate(zip(targets, weights, data.lengths, strict=True))
-        ]
-    )
+    described = zip(numbers, targets, weights, data.lengths, strict=True)
+    found = compute([delayed(_describe_targets)(*item, has_labels, known) for item in described])
     data.classes, mass, (data.total_weight, data.n_weighted) = _merged(found, data, known)
     if estimator.class_weight is not None:
         data.class_weight = _targets.class_weights(estimator.class_weight, data.classes, mass)
-        data.total_weight = float(mass @ data.class_weight)
-        if not data.total_weight:
-            raise ValueError("class_weight and sample_weight leave no row a weight.")
+        with np.errstate(over="ignore"):
+            data.total_weight = _targets.total_weight(mass * data.class_weight)
     prepare = delayed(_prepare, nout=2, pure=False)
-    options = data.classes, data.has_labels, data.class_weight
-    prepared = [
-        prepare(i, y, weight, *options)
-        for i, (y, weight) in enumerate(zip(targets, weights, strict=True))
-    ]
+    options = data.classes, has_labels, data.class_weight
+    items = zip(numbers, targets, weights, strict=True)
+    prepared = [prepare(*item, *options) for item in items]
     ready = dask.persist(*(value for pair in prepared for value in pair))
     is_weighted = sample_weight is not None or data.class_weight is not None
     data.parts = [
         (part, y, weight if is_weighted else None)
         for part, y, weight in zip(parts, ready[::2], ready[1::2], strict=True)
     ]
-    if data.class_weight is not None:
+    if is_weighted:
         counts = compute([delayed(np.count_nonzero)(weight) for _, _, weight in data.parts])
         data.n_weighted = int(sum(counts))
+        # Rows of weight 0 may hold NaN that no loss shows.
+        data.check_finite(parts=np.flatnonzero(np.array(counts) < data.lengths))
     return data
 
 
 def map_rows(function, X):
     """Return a Dask array of a function of the rows of X, not yet computed."""
-    dtype = X.dtype if hasattr(X, "dtype") else np.float64
+    dtype = X.dtype if hasattr(X, "dtype") else as_rows(X._meta).dtype
     sample = function(np.zeros((1, X.shape[1]), dtype=dtype))
     options = {"dtype": sample.dtype, "meta": sample[:0]}
     if not hasattr(X, "columns"):
@@ -108,19 +113,22 @@ def map_rows(function, X):
     return da.concatenate(parts)
 
 
-def mean_of_rows(function, X, y, sample_weight):
+def mean_of_rows(function, X, y, sample_weight, classes):
     """Return the weighted mean of ``function(X, y)``, an array with a number for each row."""
+    y, _ = _checked_here(y, not _targets.is_distribution(y), classes)
     parts = _partitions(X)
-    lengths = compute([delayed(_n_rows)(part) for part in parts])
-    targets = _beside(y, "y", np.array(lengths))
-    weights = [None] * len(targets)
-    if sample_weight is not None:
-        weights = _beside(sample_weight, "sample_weight", np.array(lengths))
-    parts = [part for part, length in zip(parts, lengths, strict=True) if length]
-    call = delayed(_weighted_sum, pure=False)
-    sums = compute([call(function, *item) for item in zip(parts, targets, weights, strict=True)])
+    with beside_other_tasks():
+        lengths = np.array(compute([delayed(_n_rows)(part) for part in parts]))
+        numbers = np.flatnonzero(lengths)
+        targets = _beside(y, "y", lengths)
+        weights = [None] * len(targets)
+        if sample_weight is not None:
+            weights = _beside(_weights_here(sample_weight, lengths), "sample_weight", lengths)
+        items = zip(numbers, [parts[i] for i in numbers], targets, weights, strict=True)
+        call = delayed(_weighted_sum, pure=False)
+        sums = compute([call(number, function, *item) for number, *item in items])
     total, weight = np.sum(sums, axis=0)
-    return float(total / weight)
+    return float(total / _targets.total_weight(weight))
 
 
 # What runs at a partition ------------------------------------------------------------------
@@ -140,7 +148,10 @@ def _describe_targets(number, y, weight, length, has_labels, known):
     """Return labels (or the number of classes) and their masses, the weight, rows with one."""
     with named(number):
         y, weight = _checked(y, weight, has_labels, known, length)
-        sums = (float(length), length) if weight is None else (weight.sum(), (weight > 0).sum())
+        sums = float(length), length
+        if weight is not None:
+            with np.errstate(over="ignore"):  # (the sum of all tells)
+                sums = float(weight.sum()), np.count_nonzero(weight)
         targets_of = _targets.encode_labels if has_labels else _targets.check_distribution
         classes, y = targets_of(y, known)
         return classes, _targets.class_mass(y, len(classes), weight), sums
@@ -159,21 +170,26 @@ def _prepare(number, y, weight, classes, has_labels, class_weight):
 
 
 def _checked(y, weight, has_labels, classes, length=None):
-    if has_labels:
-        y = np.asarray(y)
-        y = y[:, 0] if y.ndim == 2 else y
-        if y.dtype.kind == "f" and not np.isfinite(y).all():
-            raise ValueError("y contains NaN or infinity.")
+    y = as_labels(y) if has_labels else y
     if length is not None and len(y) != length:
         raise ValueError(f"X has {length} rows, but y has {len(y)}.")
     if weight is None:
         return y, None
-    weight = np.asarray(weight, dtype=np.float64)
+    weight = _numbers(weight)
     if weight.ndim != 1 or len(weight) != len(y):
         raise ValueError(f"sample_weight must have a number for each of the {len(y)} rows.")
     if not np.isfinite(weight).all() or weight.min(initial=0.0) < 0:
         raise ValueError("sample_weight must be finite and not negative.")
     return y, weight
+
+
+def _numbers(weight):
+    if np.ma.is_masked(weight):
+        raise ValueError("sample_weight is a masked array with masked entries: fill them in.")
+    try:
+        return np.asarray(weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight must hold numbers: {error}.") from None
 
 
 def _of_rows(function, X):
@@ -184,15 +200,41 @@ def _n_rows(X):
     return X.shape[0]
 
 
-def _weighted_sum(function, X, y, weight):
-    values = function(as_rows(X), y)
-    if weight is None:
-        return values.sum(), float(len(values))
-    weight = np.asarray(weight)
-    return weight @ values, weight.sum()
+def _weighted_sum(number, function, X, y, weight):
+    with named(number):
+        values = function(as_rows(X), y)
+        if weight is None:
+            return values.sum(), float(len(values))
+        _, weight = _checked(values, weight, False, None)
+        return weight @ values, weight.sum()
 
 
 # On the client -----------------------------------------------------------------------------
+
+
+def _checked_here(y, has_labels, known):
+    """Return targets, checked as far as they are in memory, and the classes that they name."""
+    if is_dask(y):
+        return y, known
+    if has_labels:
+        return as_labels(in_memory(y, "y"), warn=True), known
+    known, y = _targets.check_distribution(y, known)
+    return y, known
+
+
+def _weights_here(sample_weight, lengths):
+    """Return weights other than collections as an array in memory; a number for all rows is one."""
+    if is_dask(sample_weight):
+        return sample_weight
+    weight = _numbers(in_memory(sample_weight, "sample_weight"))
+    if weight.ndim == 0:
+        return np.full(lengths.sum(), weight)
+    if weight.ndim != 1:
+        raise ValueError(
+            f"sample_weight must have one dimension, with a number for each row; its shape is "
+            f"{weight.shape}."
+        )
+    return weight
 
 
 def _partitions(X):
@@ -227,14 +269,11 @@ def _check_shapes(shapes):
 def _beside(values, name, lengths):
     """Return, for each partition of X that has rows, what belongs to it."""
     if not is_dask(values):
-        if not hasattr(values, "iloc"):
-            values = np.asarray(values)
         if len(values) != lengths.sum():
             raise ValueError(f"X has {lengths.sum()} rows, but {name} has {len(values)}.")
         starts = np.append(0, np.cumsum(lengths))
-        rows = values.iloc if hasattr(values, "iloc") else values
         slices = itertools.pairwise(starts)
-        return [delayed(rows[a:b], traverse=False) for a, b in slices if b > a]
+        return [delayed(values[a:b], traverse=False) for a, b in slices if b > a]
     if hasattr(values, "chunks"):
         if not np.isnan(np.array(values.chunks[0], dtype=float)).any():
             if values.shape[0] != lengths.sum():
@@ -255,11 +294,13 @@ def _merged(found, data, known):
     """Return the classes, the mass of each, and the sums of what partitions have found."""
     labels = [item[0] for item in found]
     if known is None and data.has_labels:
-        classes = np.unique(np.concatenate(labels))
+        for names in labels:
+            _targets.check_kind(names, labels[0])
+        classes = _targets.union_of_labels(labels)
         _targets.check_classes(classes)
     else:
         classes = labels[0] if known is None else known
-    for number, names in enumerate(labels):
+    for number, names in zip(data.numbers, labels, strict=True):
         if not data.has_labels and not np.array_equal(names, classes):
             raise ValueError(
                 f"Partition {number}: y has the classes {names.tolist()}, but others have "
@@ -270,10 +311,9 @@ def _merged(found, data, known):
             "SoftmaxRegressionClassifier needs samples of at least 2 classes in the data, but "
             f"the data contains only one class: {classes[0]}."
         )
+    totals, counts = zip(*(item[2] for item in found), strict=True)
+    total, n_weighted = _targets.total_weight(totals), sum(counts)
     mass = np.zeros(len(classes))
     for names, masses, _ in found:
         mass[np.searchsorted(classes, names)] += masses
-    total, n_weighted = (sum(values) for values in zip(*(item[2] for item in found), strict=True))
-    if not total:
-        raise ValueError("sample_weight leaves no row a weight.")
-    return classes, mass, (float(total), int(n_weighted))
+    return classes, mass, (total, int(n_weighted))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from . import _arrays, _backend
 from ._blocks import Block, RowBlocks
@@ -39,8 +40,8 @@ class named:
                 error.args = (f"Partition {self._number}: {message}",)
 
 
-def _rows(X, y, weight, *, n_features, dtype, origin, **options):
-    X = _backend.as_rows(X)
+def _rows(X, y, weight, *, n_features, dtype, origin, is_sparse, **options):
+    X = _alike(_backend.as_rows(X), is_sparse)
     if X.shape[1] != n_features:
         raise ValueError(f"X has {X.shape[1]} features, but others have {n_features}.")
     if y is not None and len(y) != X.shape[0]:
@@ -49,6 +50,13 @@ def _rows(X, y, weight, *, n_features, dtype, origin, **options):
     if rows.dtype != dtype or origin is not None:
         rows = rows.recast(dtype, origin)
     return rows
+
+
+def _alike(X, is_sparse):
+    """Return rows as a CSR matrix or as an array, as those of the other partitions are."""
+    if is_sparse and isinstance(X, np.ndarray):
+        return sp.csr_matrix(X)
+    return X.toarray() if sp.issparse(X) and not is_sparse else X
 
 
 @dataclass(eq=False)

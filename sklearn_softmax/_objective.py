@@ -378,7 +378,7 @@ class SoftmaxObjective:
             return False
         if blocks.origin is not None:
             return False
-        if blocks.stored_dtype.char not in _COMPILED_TYPES:
+        if blocks.stored_dtype.char not in _COMPILED_TYPES or not blocks.stored_dtype.isnative:
             return False
         work = blocks.n_stored * self.n_outputs
         is_small = self.n_outputs * self.n_features <= _COMPILED_PARAMETERS

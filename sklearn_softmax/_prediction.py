@@ -4,9 +4,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from . import _arrays
+from ._labels import as_labels
 from ._places import rows_of
 from ._sums import linear_logits
-from ._targets import check_distribution
+from ._targets import check_distribution, check_kind
 from ._threads import BlasRestored
 from .functional import log_softmax, softmax
 
@@ -99,7 +100,11 @@ def is_hit(coef, intercept, labels, X, y):
     if y.ndim == 2 and y.shape[1] > 1:
         _, proba = check_distribution(y, labels)
         return proba[np.arange(len(proba)), positions]
-    return (np.ravel(y) == labels[positions]).astype(np.float64)
+    y = as_labels(y)
+    if len(y) != len(positions):
+        raise ValueError(f"X has {len(positions)} rows, but y has {len(y)}.")
+    check_kind(y, labels)
+    return (y == labels[positions]).astype(np.float64)
 
 
 def most_probable(logits):
@@ -129,5 +134,7 @@ def labels_at(labels, positions):
     """Return the labels at some positions: where those are, if labels can be there."""
     if isinstance(positions, np.ndarray) or labels.dtype.kind not in "biuf":
         return labels[_arrays.to_numpy(positions)]
+    if labels.dtype.kind == "u" and labels.dtype.itemsize > 1:  # (PyTorch cannot take these)
+        return _arrays.as_like(labels[_arrays.to_numpy(positions)], positions)
     labels = _arrays.as_like(labels, positions)
     return _arrays.namespace(positions).take(labels, positions, axis=0)

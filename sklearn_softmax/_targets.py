@@ -1,17 +1,20 @@
 """What y may be: class labels, or a distribution over the classes for each row."""
 
 import math
+from numbers import Real
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-# Kinds of dtypes that hold labels whatever their values: booleans, integers and strings.
-_LABEL_KINDS = "biuU"
-# How far a row of probabilities may be from summing to 1.
+from ._arrays import in_memory
+from ._labels import as_labels, kind_of_labels
+
+# How far a row of probabilities may be from summing to 1; and how far where they are rounded to so
+# few digits that they cannot be nearer. Such rows are divided by their sum.
 _SUM_TOLERANCE = 1e-5
+_ROUNDING = {"float16": 2.0**-10, "halffloat": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 def is_distribution(y):
@@ -25,17 +28,17 @@ def is_distribution(y):
 
 def check_labels(y, classes=None):
     """Check that labels are such; parameters and result as for :func:`encode_labels`."""
-    if y.dtype.kind not in _LABEL_KINDS:
+    if y.dtype.kind == "f":
         check_classification_targets(y)
     found, codes = encode_labels(y, classes)
     if 2 * len(found) > len(y):  # (it warns of that)
-        check_classification_targets(y)
+        check_classification_targets(codes)
     return found, codes
 
 
 def check_classes(classes):
     """Raise an error if what was found as labels are numbers of a regression."""
-    if classes.dtype.kind not in _LABEL_KINDS:
+    if classes.dtype.kind == "f":
         # (It warns where most labels differ from each other, as these do.)
         check_classification_targets(np.repeat(classes, 3))
 
@@ -46,20 +49,54 @@ def encode_labels(y, classes=None):
     Parameters
     ----------
     y : ndarray of shape (n_samples,)
-        Labels.
+        Labels, as :func:`~sklearn_softmax._labels.as_labels` returns them.
     classes : ndarray or None
         The classes, sorted, where they are known.
     """
-    found, codes = np.unique(y, return_inverse=True)
-    if classes is None:
-        return found, codes
-    unseen = np.setdiff1d(found, classes)
+    try:
+        found, codes = np.unique(y, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"y must hold labels that can be sorted: {error}.") from None
+    if classes is None or not len(found):
+        return (found if classes is None else classes), codes
+    check_kind(found, classes)
+    positions = np.minimum(np.searchsorted(classes, _like(found, classes)), len(classes) - 1)
+    unseen = found[classes[positions] != found]
     if len(unseen):
         raise ValueError(
             f"y has labels that are not in classes: {_shortened(unseen)}. All classes must be "
             f"known at the first call; they are {_shortened(classes)}."
         )
-    return classes, np.searchsorted(classes, found)[codes]
+    return classes, positions[codes]
+
+
+def union_of_labels(parts):
+    """Return the sorted labels of all parts, each an array of labels, without any that is twice."""
+    if len({part.dtype.kind for part in parts}) > 1 and kind_of_labels(parts[0]) == "a number":
+        # (Signed and unsigned integers would be joined in float64.)
+        return encode_labels(as_labels([label for part in parts for label in part.tolist()]))[0]
+    return encode_labels(np.concatenate(parts))[0]
+
+
+def _like(labels, classes):
+    """Return labels that are numbers in the dtype of the classes, to be looked up among those.
+
+    Of different dtypes both would be compared as float64, which confuses large integers.
+    """
+    if "O" in (labels.dtype.kind, classes.dtype.kind) or labels.dtype.kind not in "biuf":
+        return labels
+    with np.errstate(invalid="ignore", over="ignore"):
+        return labels.astype(classes.dtype)
+
+
+def check_kind(labels, classes):
+    """Raise an error unless labels are of the kind that the classes are, so that they compare."""
+    kind, kind_of_classes = kind_of_labels(labels), kind_of_labels(classes)
+    if kind != kind_of_classes:
+        raise ValueError(
+            f"y has labels of another kind than classes: {labels[0]!r} is {kind}, but "
+            f"{classes[0]!r} is {kind_of_classes}."
+        )
 
 
 def check_distribution(y, classes=None):
@@ -80,8 +117,9 @@ def check_distribution(y, classes=None):
     proba : ndarray of shape (n_samples, n_classes)
         Columns in the order of ``classes``.
     """
-    names = np.asarray(list(y.columns)) if hasattr(y, "columns") else None
-    proba = check_array(y, dtype=[np.float64, np.float32], input_name="y")
+    names = _names_of_columns(y)
+    tolerance = _sum_tolerance(y)
+    proba = _as_numbers(in_memory(y, "y"))
     n_columns = proba.shape[1]
     if names is None:
         names = np.arange(n_columns) if classes is None else classes
@@ -98,11 +136,53 @@ def check_distribution(y, classes=None):
                 f"The columns of y are {_shortened(names)}, but the classes are "
                 f"{_shortened(classes)}."
             )
-    _check_rows_are_distributions(proba)
+    sums = _check_rows_are_distributions(proba, tolerance)
+    if tolerance > _SUM_TOLERANCE:
+        proba = proba / sums[:, None]
     return names, proba
 
 
-def _check_rows_are_distributions(proba):
+def _names_of_columns(y):
+    """Return the classes that the columns of a DataFrame are; None for an array."""
+    if not hasattr(y, "columns"):
+        return None
+    names = as_labels(list(y.columns), "y.columns")
+    found, counts = np.unique(names, return_counts=True)
+    if len(found) < len(names):
+        raise ValueError(
+            "y.columns are the classes, so each must have a name of its own; "
+            f"{_shortened(found[counts > 1])} occurs more than once."
+        )
+    return names
+
+
+def _sum_tolerance(y):
+    """Return how far rows may be from summing to 1: as far as their dtype rounds probabilities."""
+    dtypes = getattr(y, "dtypes", None)
+    if dtypes is None or not np.iterable(dtypes):
+        dtypes = [getattr(y, "dtype", None)]
+    names = {str(dtype).rsplit(".", 1)[-1].lower() for dtype in dtypes}
+    rounding = [_ROUNDING[name] for name in names & _ROUNDING.keys()]
+    return max(rounding, default=_SUM_TOLERANCE)
+
+
+def _as_numbers(y):
+    if np.ma.is_masked(y):
+        row = int(np.flatnonzero(np.ma.getmaskarray(y).any(axis=1))[0])
+        raise ValueError(f"y has missing values: row {row} has masked ones.")
+    try:
+        return check_array(y, dtype=[np.float64, np.float32], input_name="y")
+    except ValueError as error:
+        if "could not convert" not in str(error):
+            raise
+        raise ValueError(
+            "A y of two dimensions must hold probabilities, with a column for each class; labels "
+            f"have one dimension. It is not a table of numbers: {error}."
+        ) from None
+
+
+def _check_rows_are_distributions(proba, tolerance):
+    """Raise an error unless rows are not negative and sum to 1; return their sums."""
     if proba.min() < 0:
         row = int(np.argmin(proba.min(axis=1)))
         raise ValueError(
@@ -110,8 +190,8 @@ def _check_rows_are_distributions(proba):
             f"must not be negative; row {row} has {proba[row].min():.6g}."
         )
     sums = proba.sum(axis=1, dtype=np.float64)
-    if np.abs(sums - 1.0).max() <= _SUM_TOLERANCE:
-        return
+    if np.abs(sums - 1.0).max() <= tolerance:
+        return sums
     if np.isin(proba, (0.0, 1.0)).all():
         row = int(np.argmax(np.abs(sums - 1.0)))
         raise ValueError(
@@ -160,7 +240,42 @@ def class_weights(class_weight, classes, mass):
         present = mass > 0
         # A class that does not occur has no weight to balance.
         return np.where(present, mass.sum() / (present.sum() * np.where(present, mass, 1.0)), 1.0)
-    return compute_class_weight(class_weight, classes=classes, y=classes)
+    positions = {label: position for position, label in enumerate(classes)}
+    unknown = [label for label in class_weight if label not in positions]
+    if unknown and len(class_weight) - len(unknown) < len(classes):
+        # (Labels that do not occur are no error where all that do are named: a fold may lack some.)
+        raise ValueError(
+            f"class_weight names {_shortened(unknown)}, which are not among the classes, "
+            f"{_shortened(classes)}."
+        )
+    weights = np.ones(len(classes))
+    for label, weight in class_weight.items():
+        if label in positions:
+            weights[positions[label]] = _checked_weight(label, weight)
+    return weights
+
+
+def total_weight(weights):
+    """Return the sum of weights; an error unless it is one that can be divided by."""
+    with np.errstate(over="ignore"):
+        total = float(np.sum(weights))
+    if total == 0:
+        raise ValueError("class_weight and sample_weight leave no row a weight.")
+    if not math.isfinite(total):
+        raise ValueError(
+            "sample_weight, times class_weight, must have a finite sum; it is infinite. Divide the "
+            "weights by their largest."
+        )
+    return total
+
+
+def _checked_weight(label, weight):
+    if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
+        raise ValueError(
+            "class_weight must have a finite number for each class, not negative; that of "
+            f"{label!r} is {weight!r}."
+        )
+    return float(weight)
 
 
 def split_rows(strata, weight, fraction, random_state):
@@ -183,18 +298,32 @@ def split_rows(strata, weight, fraction, random_state):
         The rows.
     """
     rows = np.arange(len(strata)) if weight is None else np.flatnonzero(weight)
-    counts = np.unique_counts(strata[rows]).counts
     n_validation = math.ceil(fraction * len(rows))
+    if n_validation >= len(rows):
+        raise ValueError(
+            f"validation_fraction={fraction} must leave rows to train on, but sets aside all "
+            f"{len(rows)} that have a weight."
+        )
+    counts = np.unique_counts(strata[rows]).counts
     # Stratifying needs a row of each class on both sides.
     can_stratify = counts.min() >= 2 and len(counts) <= min(n_validation, len(rows) - n_validation)
-    return train_test_split(
+    train, validation = train_test_split(
         rows,
         test_size=n_validation,
         stratify=strata[rows] if can_stratify else None,
         random_state=random_state,
     )
+    classes, first = np.unique(strata[validation], return_index=True)
+    # A class that no row trains would be thought impossible: one of its rows is kept for training.
+    kept = first[~np.isin(classes, strata[train])]
+    if len(kept) == len(validation):
+        raise ValueError(
+            f"validation_fraction={fraction} must leave a row of each class to train on, but it "
+            f"sets aside {len(validation)} of {len(rows)} rows, each the only one of its class."
+        )
+    return np.append(train, validation[kept]), np.delete(validation, kept)
 
 
 def _shortened(values, limit=10):
-    shown = ", ".join(repr(value) for value in values[:limit].tolist())
+    shown = ", ".join(repr(value) for value in np.asarray(values[:limit]).tolist())
     return f"[{shown}, ...]" if len(values) > limit else f"[{shown}]"

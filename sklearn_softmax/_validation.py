@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+import scipy.sparse as sp
+from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from . import _targets
@@ -14,20 +15,25 @@ from ._arrays import (
     detached,
     dtype_of,
     float_dtype,
+    in_memory,
     is_dask,
     is_foreign,
+    is_foreign_sparse,
     is_sliceable,
     kind_of,
     on_gpu,
     on_host,
-    to_numpy,
+    refuse_without_entries,
 )
+from ._frames import check_columns
+from ._labels import as_labels
 from ._places import rows_of
+from ._sparse import canonical_foreign_rows, canonical_rows, native_values
 
 # Rows of a file that are searched for NaN at once.
 _CHECKED_ROWS = 4096
 
-# Features of any dtype and layout are taken as they are; CSC becomes CSR.
+# Features of any dtype and layout are taken as they are; sparse ones are CSR by then.
 # X is not searched for NaN and infinity: they show in the first loss, and in every logit.
 FEATURE_CHECKS = {
     "accept_sparse": "csr",
@@ -66,29 +72,53 @@ def check_finite(estimator, X):
 
 def check_features(estimator, X, *, reset):
     """Return X checked, where ``device`` wants it; what is in a file is not read."""
+    if is_foreign(X):
+        refuse_without_entries(X, "X")
     if estimator.device == "cpu":
         X = on_host(X)
-    if is_foreign(X):
+    if is_foreign_sparse(X):
+        X = canonical_foreign_rows(X)
+    elif is_foreign(X):
         X = detached(X)
     elif not is_sliceable(X):
-        X = validate_data(estimator, X, reset=reset, **FEATURE_CHECKS)
+        X = _check_host_features(estimator, X, reset=reset)
         return on_gpu(X) if estimator.device == "cuda" else X
     if len(X.shape) != 2 or 0 in X.shape:
         raise ValueError(
             "X must have two dimensions, with at least one sample and one feature; its shape is "
             f"{tuple(X.shape)}."
         )
-    if kind_of(X) not in "biuf":
-        raise ValueError(f"X must hold numbers; its dtype is {X.dtype}.")
+    _check_holds_numbers(X)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     return on_gpu(X) if estimator.device == "cuda" else X
 
 
-def in_memory(values):
-    """Return what is as long as there are rows as an array, if it is in a file or on a device."""
-    if is_foreign(values):
-        return to_numpy(values)
-    return np.asarray(values[:]) if is_sliceable(values) else values
+def _check_host_features(estimator, X, *, reset):
+    """Return what scikit-learn makes of X: an array, or a canonical CSR matrix of its own."""
+    if np.ma.is_masked(X):
+        raise ValueError(
+            "X is a masked array with masked entries, which is not supported: a masked entry is a "
+            "missing value. Fill them in, or leave out their rows."
+        )
+    is_sparse = sp.issparse(X)
+    X = canonical_rows(X) if is_sparse else X
+    _check_holds_numbers(X)
+    check_columns(X)
+    X = validate_data(estimator, X, reset=reset, **FEATURE_CHECKS)
+    _check_holds_numbers(X)
+    if X.dtype == object:  # (which scikit-learn leaves of some data frames)
+        X = native_values(X)
+    # (A data frame of sparse columns has become a matrix just now.)
+    return canonical_rows(X) if sp.issparse(X) and not is_sparse else X
+
+
+def _check_holds_numbers(X):
+    """Raise an error if the dtype of an array is that of times or of records."""
+    if not hasattr(X, "dtype"):
+        return
+    is_checked_later = isinstance(X, np.ndarray) or sp.issparse(X)
+    if kind_of(X) not in ("biufOUSc" if is_checked_later else "biuf"):
+        raise ValueError(f"X must hold numbers; its dtype is {X.dtype}.")
 
 
 @dataclass
@@ -159,25 +189,23 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
     if is_dask(X):
         from ._dask_data import check_dask_data
 
-        known = _known_classes(estimator, classes) if is_stream else None
+        known = _known_classes(estimator, classes, y) if is_stream else None
         return check_dask_data(estimator, X, y, sample_weight, known=known, reset=is_first)
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    sample_weight = in_memory(sample_weight, "sample_weight")
+    X = check_features(estimator, X, reset=is_first)
     is_distribution = _targets.is_distribution(y)
-    y, sample_weight = (in_memory(values) for values in (y, sample_weight))
-    X = on_host(X) if estimator.device == "cpu" else X
-    if is_distribution or is_sliceable(X) or is_foreign(X):
-        X = check_features(estimator, X, reset=is_first)
-        if not is_distribution:
-            y = column_or_1d(y, warn=True)
-            check_consistent_length(X, y)
-    else:
-        X, y = validate_data(estimator, X, y, reset=is_first, **FEATURE_CHECKS)
-        X = on_gpu(X) if estimator.device == "cuda" else X
-    known = _known_classes(estimator, classes) if is_stream else None
+    known = _known_classes(estimator, classes, y) if is_stream else None
     if is_distribution:
         classes, y = _targets.check_distribution(y, known)
         if len(y) != X.shape[0]:
             raise ValueError(f"X has {X.shape[0]} rows, but y has {len(y)}.")
     else:
+        y = as_labels(in_memory(y, "y"), warn=True)
+        check_consistent_length(X, y)
         classes, y = _targets.check_labels(y, known)
     if len(classes) < 2:
         raise ValueError(
@@ -185,19 +213,65 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
             f"the data contains only one class: {classes[0]}."
         )
     if sample_weight is not None:
-        sample_weight = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
-    if estimator.class_weight is None:
-        return TrainingData(X, y, classes, sample_weight, None)
-    mass = _targets.class_mass(y, len(classes), sample_weight)
-    class_weight = _targets.class_weights(estimator.class_weight, classes, mass)
-    weight = class_weight[y] if y.ndim == 1 else y @ class_weight
-    if sample_weight is not None:
-        weight = weight * sample_weight
-    if not weight.any():
-        raise ValueError("class_weight and sample_weight leave no row a weight.")
+        sample_weight = _checked_weight(sample_weight, X)
+    class_weight, weight = None, sample_weight
+    if estimator.class_weight is not None:
+        mass = _targets.class_mass(y, len(classes), sample_weight)
+        class_weight = _targets.class_weights(estimator.class_weight, classes, mass)
+        weight = class_weight[y] if y.ndim == 1 else y @ class_weight
+        if sample_weight is not None:
+            with np.errstate(over="ignore"):  # (their sum tells)
+                weight = weight * sample_weight
+    if weight is not None:
+        _targets.total_weight(weight)
+        _check_finite_without_weight(estimator, X, weight)
     return TrainingData(X, y, classes, weight, class_weight)
+
+
+def _checked_weight(sample_weight, X):
+    if np.ma.is_masked(sample_weight):
+        raise ValueError("sample_weight is a masked array with masked entries: fill them in.")
+    try:
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    except (TypeError, ValueError) as error:
+        if "ample" in str(error):  # (it is named)
+            raise
+        raise ValueError(f"sample_weight must hold numbers: {error}.") from None
+    _targets.total_weight(weight)
+    return weight
+
+
+def _check_finite_without_weight(estimator, X, weight):
+    """Raise an error if rows of weight 0 hold NaN or infinity, which no loss need show."""
+    is_left_out = weight == 0
+    if not is_left_out.any():
+        return
+    if not is_sliceable(X):
+        check_finite(estimator, X)
+        return
+    for start in range(0, X.shape[0], _CHECKED_ROWS):
+        if is_left_out[start : start + _CHECKED_ROWS].any():
+            check_finite(estimator, np.asarray(X[start : start + _CHECKED_ROWS]))
+
+
+def mean_hits(y, predicted, classes, sample_weight):
+    """Return the weighted share of the rows whose label was predicted.
+
+    Of a distribution y, the probability that it has there counts.
+    """
+    weight = None
+    if sample_weight is not None:
+        weight = _check_sample_weight(in_memory(sample_weight, "sample_weight"), predicted)
+    if _targets.is_distribution(y):
+        _, proba = _targets.check_distribution(y, classes)
+        check_consistent_length(predicted, proba)
+        hits = proba[np.arange(len(proba)), np.searchsorted(classes, predicted)]
+    else:
+        y = as_labels(in_memory(y, "y"))
+        check_consistent_length(predicted, y)
+        _targets.check_kind(y, classes)
+        hits = y == predicted
+    return float(np.average(hits, weights=weight))
 
 
 def refuse_for_streams(estimator):
@@ -231,7 +305,7 @@ def check_warm_start(estimator, data):
         )
 
 
-def _known_classes(estimator, classes):
+def _known_classes(estimator, classes, y):
     if classes is None:
         if not hasattr(estimator, "classes_"):
             raise ValueError(
@@ -239,7 +313,17 @@ def _known_classes(estimator, classes):
                 "classes that there will be."
             )
         return estimator.classes_
-    classes = np.unique(np.asarray(classes))
+    given = as_labels(in_memory(classes, "classes"), "classes")
+    classes = _targets.encode_labels(given)[0]
+    if (
+        _targets.is_distribution(y)
+        and not hasattr(y, "columns")
+        and not np.array_equal(classes, given)
+    ):
+        raise ValueError(
+            "classes must be sorted where y is an array of probabilities, whose columns are in "
+            f"the order of classes_: {classes.tolist()}, not {given.tolist()}."
+        )
     if hasattr(estimator, "classes_") and not np.array_equal(classes, estimator.classes_):
         raise ValueError(
             f"classes is {classes.tolist()}, but the model's classes are "

@@ -368,7 +368,7 @@ def test_other_bad_input(table):
     refused("2000 rows, but y has 1999", parts, da.from_array(y[:-1], chunks=500))
     refused("2000 rows, but sample_weight has 3", parts, y, np.ones(3))
     refused(r"Partition \d: sample_weight must be finite and not neg", parts, y, -weight)
-    refused("sample_weight leaves no row a weight", parts, y, 0 * weight)
+    refused("class_weight and sample_weight leave no row a weight", parts, y, 0 * weight)
     refused("only one class: a", parts, np.full(2000, "a"))
     refused("Unknown label type: continuous", parts, X[:, 0])
     refused("must have two dimensions", parts[:, 0], y)

@@ -52,11 +52,15 @@ LAYERS = [
     "_threads",
     "functional",
     "_backend",
+    "_targets",
+    "_labels",
     "_arrays",
+    "_cluster",
+    "_frames",
+    "_sparse",
     "_compiled_ascent",
     "_compiled",
     "_cuda",
-    "_targets",
 ]
 
 
@@ -95,7 +99,15 @@ def test_only_some_modules_know_scikit_learn():
     users = {
         p.stem for p in PACKAGE.glob("*.py") if re.search(r"^from sklearn\b", p.read_text(), re.M)
     }
-    assert users == {"_classifier", "_dask_data", "_fitting_sgd", "_targets", "_validation"}
+    assert users == {
+        "_classifier",
+        "_dask_data",
+        "_fitting_sgd",
+        "_frames",
+        "_labels",
+        "_targets",
+        "_validation",
+    }
 
 
 def test_public_names():
