@@ -15,7 +15,7 @@ import numpy as np
 
 from . import _arrays, _backend
 from ._sampler import RowSampler
-from ._threads import one_blas_thread
+from ._threads import OneBlasThread, limit_this_thread
 
 # A block of X and its logits should share what a core has of the caches (bytes); in smaller ones
 # threads mostly wait for the interpreter lock.
@@ -105,6 +105,7 @@ class RowBlocks:
         self.block_rows = self._choose_block_rows()
         self._n_threads = 1
         self._threads = None
+        self._stay: OneBlasThread | None = None
 
     def borrow_threads(self, other):
         """Work on the threads of other rows, within whose context this is."""
@@ -136,16 +137,19 @@ class RowBlocks:
         # Every thread works on rows of its own, so BLAS must not start threads as well. The
         # linear algebra between two sums is too small to gain from BLAS threads, and loses
         # much to them: NumPy's and SciPy's BLAS each keep a pool, whose threads spin.
-        one_blas_thread.enter()
-        self._n_threads = n_threads or one_blas_thread.n_threads_outside
+        self._stay = OneBlasThread()
+        n_threads_outside = self._stay.enter()
+        self._n_threads = n_threads or n_threads_outside
         return self
 
     def __exit__(self, *exc_info):
-        if self._replaces_blas_threads:
-            one_blas_thread.leave()
-        if self._threads is not None:
-            self._threads.shutdown()
-            self._threads = None
+        try:
+            if self._threads is not None:
+                self._threads.shutdown()
+                self._threads = None
+        finally:
+            if self._stay is not None:
+                self._stay.leave()
 
     @property
     def _replaces_blas_threads(self):
@@ -162,6 +166,12 @@ class RowBlocks:
 
     # What is subtracted from dense rows; None for nothing.
     origin: Any = None
+
+    @property
+    def host_weight(self):
+        """The weight of each row as a NumPy array; None where all are 1."""
+        return self._host_weight
+
     # Whether parameters and sums are NumPy arrays.
     is_numpy = True
     sample = np.empty(0)
@@ -278,9 +288,8 @@ class RowBlocks:
         ------
         batch : Block
         weight : float
-            The number of rows times the mean weight: what to divide a sum over the batch by.
+            The sum of the weights of its rows.
         """
-        mean_weight = self.mean_weight
         starts = range(0, len(order), size)
         parts = [_as_slice(order[start : start + size]) for start in starts]
         fetch = self._take_stored if is_compiled else self.take
@@ -290,8 +299,13 @@ class RowBlocks:
             batches = map(fetch, parts)
         else:
             batches = read_ahead(self._thread_pool(), fetch, parts)
-        for batch in batches:
-            yield batch, batch.X.shape[0] * mean_weight
+        for part, batch in zip(parts, batches, strict=True):
+            yield batch, self._weight_at(part, batch.X.shape[0])
+
+    def _weight_at(self, index, n_rows):
+        """Return the weight of the ``n_rows`` rows at ``index``."""
+        weight = self.host_weight
+        return float(n_rows if weight is None else np.sum(weight[index]))
 
     def take(self, index):
         """Return the rows at ``index`` as a block: a view of a slice, a copy of positions.
@@ -452,7 +466,7 @@ class RowBlocks:
 
     def _thread_pool(self):
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._n_threads)
+            self._threads = ThreadPoolExecutor(self._n_threads, initializer=limit_this_thread)
         return self._threads
 
 

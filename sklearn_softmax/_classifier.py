@@ -2,7 +2,6 @@
 
 import functools
 import warnings
-from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
@@ -17,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _prediction, _targets
 from ._arrays import is_dask, is_foreign, memory_errors_told, on_device_of, to_numpy
 from ._fitting import fit_all, fit_chunk, initial_coefficients
+from ._threads import BlasRestored
 from ._training import Observer, Training
 from ._validation import (
     check_features,
@@ -78,7 +78,7 @@ class SoftmaxRegressionClassifier(
         ten-thousandth of that of equally probable classes counts as that, and no fit is better
         than the rounding errors of the dtype of X.
         "sgd" ends when an epoch's loss falls by less than ``tol`` (in nats) for
-        ``n_iter_no_change`` epochs.
+        ``n_iter_no_change`` epochs; epochs of fewer than 8 batches are looked at together.
     warm_start : bool, default=False
         Whether ``fit`` starts from the solution of the last call.
     random_state : int, RandomState instance or None, default=None
@@ -93,13 +93,14 @@ class SoftmaxRegressionClassifier(
         NumPy. Fitted attributes are NumPy arrays always; predictions follow X.
     batch_size : int or "auto", default="auto"
         Rows of a minibatch. "auto" is 256, or fewer (32 at least) where that would make fewer
-        than 32 batches an epoch; up to 64 rows are one batch.
+        than 32 batches an epoch; up to 64 rows are one batch. For ``partial_fit`` it is 32. A
+        batch of fewer rows counts as that share of a full one, which has no more rows than X.
     learning_rate : {"constant", "invscaling", "adaptive", "cosine"}, default="invscaling"
         How the learning rate goes on. "constant" keeps ``learning_rate_init``; "invscaling"
-        divides it by ``(1 + n_steps / 100) ** (2 / 3)``; "adaptive" divides it by 5 whenever
-        the loss has not fallen by ``tol`` for ``n_iter_no_change`` epochs, and ends when it is
-        a thousandth of what it was; "cosine" lets it fall to 0 along half a cosine, over
-        ``max_iter`` epochs.
+        divides it by ``(1 + n_steps / 100) ** (2 / 3)``, with steps counted in full batches;
+        "adaptive" divides it by 5 whenever the loss has not fallen by ``tol`` for
+        ``n_iter_no_change`` epochs, and ends when it is a thousandth of what it was; "cosine"
+        lets it fall to 0 along half a cosine, over ``max_iter`` epochs.
     learning_rate_init : float or "auto", default="auto"
         The learning rate. A number is used as it is, on the features as they are. "auto"
         centres and scales the features (in the space of the parameters), undoes their
@@ -120,7 +121,8 @@ class SoftmaxRegressionClassifier(
         Whether to draw the rows in another order each epoch.
     early_stopping : bool, default=False
         Whether to set rows aside, end when their score has not risen by ``tol`` for
-        ``n_iter_no_change`` iterations, and keep the best model. Both solvers do.
+        ``n_iter_no_change`` iterations, and keep the best model, be it the start. Both solvers
+        do.
     validation_fraction : float, default=0.1
         Share of the rows set aside, in (0, 1).
     n_iter_no_change : int, default=5
@@ -135,11 +137,13 @@ class SoftmaxRegressionClassifier(
     classes_ : ndarray of shape (n_classes,)
         The class labels, sorted.
     n_iter_ : ndarray of shape (1,)
-        Number of iterations or epochs.
+        Number of iterations or epochs; 0 where a warm start is at the optimum. After
+        ``partial_fit``, also its calls.
     loss_curve_ : list of float
         The objective after each iteration (divided by the sum of weights: a mean, in nats);
         for "sgd", the mean over each epoch's batches. On large sparse X "lbfgs" begins with
-        sweeps over the rows, whose loss is that of each row when it was its turn.
+        sweeps over the rows, whose loss is that of each row when it was its turn. Where
+        "lbfgs" took no iteration, it holds the objective at the start alone.
     duality_gap_ : float
         An upper bound of how far the objective is above its minimum, in the unit of
         ``loss_curve_``, whatever the solver did; up to rounding errors. It is small at the optimum,
@@ -147,7 +151,7 @@ class SoftmaxRegressionClassifier(
         (``C=np.inf``), where there is no such bound. After :meth:`fit` only.
     validation_score_curve_ : list of float
         Mean log-likelihood (the negative log loss, in nats) of the validation rows after each
-        iteration. Only with ``early_stopping``.
+        iteration. Only after ``fit`` with ``early_stopping``.
     n_features_in_ : int
         Number of features seen during ``fit``.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -263,7 +267,6 @@ class SoftmaxRegressionClassifier(
 
     # Fitting ---------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Fit the model.
 
@@ -276,14 +279,24 @@ class SoftmaxRegressionClassifier(
             must sum to 1. The columns of a DataFrame are the classes, those of an array are
             numbered from 0.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights, not negative. 2 is the same as repeating a row, 0 as leaving it out.
+            Weights, not negative. For the objective 2 is the same as repeating a row, and 0 as
+            leaving it out; of SGD's batches, whose rows are drawn, only up to noise.
 
         Returns
         -------
         self : SoftmaxRegressionClassifier
-            The fitted estimator. If fitting fails it is as it was before.
+            The fitted estimator. If fitting fails it is as it was before: by an error, also
+            one that a callback raises or a warning is turned into, or by an interrupt.
         """
-        with _all_or_nothing(self), memory_errors_told(), on_device_of(X):
+        with BlasRestored():
+            fitted = _snapshot(self)
+            fitted._fit_in_place(X, y, sample_weight)
+        _publish(self, fitted)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def _fit_in_place(self, X, y, sample_weight):
+        with memory_errors_told(), on_device_of(X):
             data = check_training_data(self, X, y, sample_weight)
             is_warm = self.warm_start and hasattr(self, "coef_")
             if is_warm:
@@ -298,24 +311,25 @@ class SoftmaxRegressionClassifier(
                 observer = Observer(self, context, reported, self.verbose)
             with refused_if_not_finite(self, data):
                 fitted = fit_all(self, data, start, observer)
-            self._publish(fitted)
-            self.n_iter_ = np.array([fitted.training.state.n_iter], dtype=np.int32)
-            self.loss_curve_ = fitted.training.loss_curve
+            training = fitted.training
+            loss_curve, start_loss = training.loss_curve, training.state.loss
+            if not loss_curve and np.isfinite(start_loss):
+                loss_curve = [start_loss]
+            self._take(fitted, n_iter=training.state.n_iter, loss_curve=loss_curve)
             self.duality_gap_ = fitted.duality_gap
             if self.early_stopping:
-                self.validation_score_curve_ = fitted.training.validation_scores
-            elif hasattr(self, "validation_score_curve_"):
-                del self.validation_score_curve_
-            self._warn_unless_converged(fitted.training)
+                self.validation_score_curve_ = training.validation_scores
+            self._warn_unless_converged(training)
+            for said in fitted.warnings:
+                warnings.warn(said, ConvergenceWarning, stacklevel=4)
         context.call_on_fit_task_end(estimator=self, **reported, reconstruction_attributes={})
-        return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Take one pass of minibatch SGD over some rows, whatever the ``solver``.
 
-        Goes on from the model as it is, if there is one. The penalty is set against the
-        weight of all rows seen so far.
+        Goes on from the model as it is, if there is one, also where ``coef_`` and
+        ``intercept_`` were set by hand. The penalty is set against the weight of all rows seen so
+        far. Parameters that were set since the last call act from now on.
 
         Parameters
         ----------
@@ -331,28 +345,44 @@ class SoftmaxRegressionClassifier(
         Returns
         -------
         self : SoftmaxRegressionClassifier
-            The estimator. If it fails it is as it was before.
+            The estimator. If it fails it is as it was before, as with :meth:`fit`.
         """
+        with BlasRestored():
+            fitted = _snapshot(self)
+            fitted._partial_fit_in_place(X, y, classes, sample_weight)
+        _publish(self, fitted)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def _partial_fit_in_place(self, X, y, classes, sample_weight):
         refuse_for_streams(self)
-        with _all_or_nothing(self), memory_errors_told(), on_device_of(X):
+        with memory_errors_told(), on_device_of(X):
             is_first = not hasattr(self, "classes_")
             data = check_training_data(self, X, y, sample_weight, classes=classes, is_stream=True)
             start = initial_coefficients(self, data, warm=not is_first)
             with refused_if_not_finite(self, data):
-                fitted = fit_chunk(self, data, start, None if is_first else self._stream)
-            self._publish(fitted)
-            self.n_iter_ = np.array([1 if is_first else self.n_iter_[0] + 1], dtype=np.int32)
-            before = [] if is_first else self.loss_curve_
-            self.loss_curve_ = before + fitted.training.loss_curve
+                fitted = fit_chunk(self, data, start, getattr(self, "_stream", None))
+            # (A model may have been made by hand, of its coefficients alone.)
+            n_iter = 0 if is_first else getattr(self, "n_iter_", [0])[0]
+            loss_curve = [] if is_first else getattr(self, "loss_curve_", [])
+            loss_curve = loss_curve + fitted.training.loss_curve
+            self._take(fitted, n_iter=n_iter + 1, loss_curve=loss_curve)
+            for said in fitted.warnings:
+                warnings.warn(said, ConvergenceWarning, stacklevel=4)
             if self.verbose:
                 name = type(self).__name__
                 print(f"[{name}] call {self.n_iter_[0]}: loss {self.loss_curve_[-1]:.8g}")
-        return self
 
-    def _publish(self, fitted):
+    def _take(self, fitted, *, n_iter, loss_curve):
+        """Set the fitted attributes, and none but those of this fit."""
+        for name in ("validation_score_curve_", "duality_gap_"):
+            if hasattr(self, name):
+                delattr(self, name)
         for name, value in fitted.model.items():
             setattr(self, name, value)
         self._stream = fitted.stream
+        self.n_iter_ = np.array([n_iter], dtype=np.int32)
+        self.loss_curve_ = loss_curve
 
     def _warn_unless_converged(self, training: Training):
         if training.reason == "max_iter":
@@ -361,19 +391,7 @@ class SoftmaxRegressionClassifier(
                 f"{self.solver} did not converge in max_iter={self.max_iter} {unit}. Increase "
                 f"max_iter, or tol (now {self.tol:g}).",
                 ConvergenceWarning,
-                stacklevel=4,
-            )
-        elif (
-            self.solver == "sgd"
-            and self.learning_rate_init != "auto"
-            and training.state.loss > training.loss_curve[0]
-        ):
-            warnings.warn(
-                f"sgd ended with a loss of {training.state.loss:.6g}, which is above that of its "
-                f"first epoch, {training.loss_curve[0]:.6g}: the learning rate is too large. "
-                "Lower learning_rate_init, or leave it at 'auto'.",
-                ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         elif training.reason == "precision":
             warnings.warn(
@@ -381,7 +399,7 @@ class SoftmaxRegressionClassifier(
                 f"further decrease of the loss in {self.coef_.dtype}. Scale the features, pass X "
                 f"as float64, or increase tol (now {self.tol:g}).",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     # Prediction ------------------------------------------------------------------------
@@ -414,8 +432,7 @@ class SoftmaxRegressionClassifier(
         ndarray of shape (n_samples,)
             Labels, of the dtype of ``classes_``.
         """
-        check_is_fitted(self)
-        return self._predict(X, _prediction.most_probable, self.classes_)
+        return self._predict(X, _prediction.most_probable, to_labels=True)
 
     def predict_proba(self, X):
         """Return the probability of each class.
@@ -466,44 +483,47 @@ class SoftmaxRegressionClassifier(
         float
             Mean accuracy, in [0, 1].
         """
+        model = _snapshot(self)
         if is_dask(X):
             from ._dask_data import check_dask_features, mean_of_rows
 
-            check_is_fitted(self)
-            model = self.coef_, self.intercept_, self.classes_
-            hits = functools.partial(_prediction.is_hit, *model)
-            X = check_dask_features(self, X, reset=False)
+            check_is_fitted(model)
+            attributes = model.coef_, model.intercept_, model.classes_
+            hits = functools.partial(_prediction.is_hit, *attributes)
+            X = check_dask_features(model, X, reset=False)
             return mean_of_rows(hits, X, y, sample_weight)
         y, sample_weight = in_memory(y), in_memory(sample_weight)
-        predicted = in_memory(self.predict(X))
+        predicted = in_memory(model.predict(X))
         if not _targets.is_distribution(y):
             return accuracy_score(y, predicted, sample_weight=sample_weight)
-        _, proba = _targets.check_distribution(y, self.classes_)
-        hits = proba[np.arange(len(proba)), np.searchsorted(self.classes_, predicted)]
+        _, proba = _targets.check_distribution(y, model.classes_)
+        hits = proba[np.arange(len(proba)), np.searchsorted(model.classes_, predicted)]
         return float(np.average(hits, weights=sample_weight))
 
-    def _predict(self, X, transform, labels=None):
-        check_is_fitted(self)
+    def _predict(self, X, transform, *, to_labels=False):
+        model = _snapshot(self)
+        check_is_fitted(model)
+        labels = model.classes_ if to_labels else None
         if is_dask(X):
             from ._dask_data import check_dask_features, map_rows
 
-            X = check_dask_features(self, X, reset=False)
-            model = self.coef_, self.intercept_
-            predict = functools.partial(_prediction.predict_rows, *model, transform, labels)
+            X = check_dask_features(model, X, reset=False)
+            attributes = model.coef_, model.intercept_
+            predict = functools.partial(_prediction.predict_rows, *attributes, transform, labels)
             return map_rows(predict, X)
         was_host = not is_foreign(X)
         with on_device_of(X):
-            X = check_features(self, X, reset=False)
+            X = check_features(model, X, reset=False)
             result, is_finite = _prediction.predict_blocks(
                 X,
-                self.coef_,
-                self.intercept_,
+                model.coef_,
+                model.intercept_,
                 transform,
-                n_classes=len(self.classes_),
-                n_jobs=self.n_jobs,
+                n_classes=len(model.classes_),
+                n_jobs=model.n_jobs,
             )
             if not is_finite:  # (Finite X whose logits overflow is let through.)
-                check_finite(self, X)
+                check_finite(model, X)
             result = to_numpy(result) if was_host else result
             return result if labels is None else _prediction.labels_at(labels, result)
 
@@ -513,18 +533,26 @@ class SoftmaxRegressionClassifier(
         return tags
 
 
-@contextmanager
-def _all_or_nothing(estimator):
-    """Give the estimator its fitted attributes back if fitting fails, or is interrupted."""
-    before = {name: value for name, value in vars(estimator).items() if _is_fitted_name(name)}
-    try:
-        yield
-    except BaseException:
-        for name in [name for name in vars(estimator) if _is_fitted_name(name)]:
-            delattr(estimator, name)
-        vars(estimator).update(before)
-        raise
+def _snapshot(estimator):
+    """Return an estimator that holds the same objects, for others to change the first meanwhile.
+
+    Fits work on it, so that one that fails has changed nothing; and so do predictions, so that
+    their coefficients and classes are those of one fit, whatever another thread fits meanwhile.
+    """
+    copied = object.__new__(type(estimator))
+    vars(copied).update(vars(estimator))
+    return copied
 
 
-def _is_fitted_name(name):
+def _publish(estimator, fitted):
+    """Give an estimator the model of its snapshot in one step: no thread meets a part of it.
+
+    What is no part of the model (parameters, callbacks) may have been set meanwhile, and stays.
+    """
+    kept = {name: value for name, value in vars(estimator).copy().items() if not _is_fitted(name)}
+    model = {name: value for name, value in vars(fitted).items() if _is_fitted(name)}
+    estimator.__dict__ = {**vars(fitted), **kept, **model}
+
+
+def _is_fitted(name):
     return name == "_stream" or (name.endswith("_") and not name.startswith("_"))

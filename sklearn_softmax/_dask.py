@@ -22,7 +22,7 @@ from dask.delayed import delayed
 
 from . import _arrays, _backend, _dask_tasks
 from ._blocks import Block, RowBlocks
-from ._threads import one_blas_thread
+from ._threads import OneBlasThread
 
 # Totals that one task adds up.
 _TREE_WIDTH = 8
@@ -146,11 +146,12 @@ class DaskRows:
 
     def __enter__(self):
         # (BLAS threads of the client would spin where a worker computes.)
-        one_blas_thread.enter()
+        self._stay = OneBlasThread()
+        self._stay.enter()
         return self
 
     def __exit__(self, *exc_info):
-        one_blas_thread.leave()
+        self._stay.leave()
 
     def recast(self, dtype, origin=None):
         """Return the same rows in another dtype; as :meth:`RowBlocks.recast`."""

@@ -8,7 +8,7 @@ import numpy as np
 from ._arrays import as_like, at_least, cast, diagonal_matrix, empty, namespace, to_numpy, zeros
 from ._blocks import spare_bytes
 from ._rows import PART_ROWS, slices
-from ._sums import with_reference
+from ._sums import spread, with_reference
 from .functional import softmax
 
 _EPSILON = float(np.finfo(float).eps)
@@ -261,8 +261,8 @@ class DiagonalCurvature:
 
     def _variances_of(self, vector, part, rows):
         """Return what some rows of the sample add to the diagonal."""
-        proba = self._objective.rows.sample_proba(vector, rows)[-self._objective.n_outputs :, :]
-        return (proba * (1 - proba) * self._sample.weight[part]) @ rows**2
+        variance = spread(self._objective.rows.sample_proba(vector, rows))
+        return (variance[-self._objective.n_outputs :, :] * self._sample.weight[part]) @ rows**2
 
     def solve(self, gradient, free=None):
         """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""

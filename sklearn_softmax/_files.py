@@ -34,10 +34,12 @@ class FileRows(RowBlocks):
         self._reader = None
 
     def __exit__(self, *exc_info):
-        super().__exit__(*exc_info)
-        if self._reader is not None:
-            self._reader.shutdown()
-            self._reader = None
+        try:
+            super().__exit__(*exc_info)
+        finally:
+            if self._reader is not None:
+                self._reader.shutdown()
+                self._reader = None
 
     def _choose_run_rows(self):
         return max(super()._choose_run_rows(), _backend.rows_per_chunk(self.X))
@@ -133,8 +135,5 @@ class FileRows(RowBlocks):
         """Yield rows, ``size`` at a time; as :meth:`RowBlocks.batches`."""
         window = size * max(1, self._part_rows // size)
         slices = [order[start : start + window] for start in range(0, len(order), window)]
-        mean_weight = self.mean_weight
         for positions, part in self._parts(slices):
-            rows = np.arange(len(positions))
-            for batch, _ in part.batches(size, rows, is_compiled=is_compiled):
-                yield batch, batch.X.shape[0] * mean_weight
+            yield from part.batches(size, np.arange(len(positions)), is_compiled=is_compiled)

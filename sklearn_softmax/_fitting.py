@@ -1,79 +1,21 @@
 """From parameters and checked data to a model: which objective, solver and step sizes."""
 
-import copy
 import functools
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import check_random_state
 
-from . import _ascent, _sgd, _targets
-from ._arrays import to_numpy
+from . import _ascent, _targets
 from ._certificate import duality_gap
 from ._curvature import Curvature
+from ._fitting_sgd import SGDChunk, SGDFit, Stream, end_of_chunk, end_of_fit
 from ._lbfgs import lbfgs
-from ._metric import FIRST_ROWS, choose_metric, stable_rate
 from ._objective import SoftmaxObjective, n_outputs
 from ._prediction import LARGEST_ROUNDING
-from ._scaling import Scaling
 from ._span import row_span
-from ._steps import Momentum
 from ._table import TableObjective, is_small
 from ._training import Training, train
-
-# "auto" makes batches of so many rows that an epoch has at least so many, within bounds; and
-# of few rows one batch, so that a weight is the same as repeating a row.
-_BATCHES = 32
-_SMALLEST_BATCH, _LARGEST_BATCH = 32, 256
-_FEW_ROWS = 64
-_MOMENTUM = 0.9
-
-
-@dataclass
-class Stream:
-    """What the next ``partial_fit`` goes on with, besides the model.
-
-    Attributes
-    ----------
-    weight_seen : float
-        The weight of all rows so far, which the penalty is set against.
-    steps : _Steps or None
-        The state of SGD; None where another solver fitted the model.
-    """
-
-    weight_seen: float
-    steps: Any = None
-
-
-@dataclass
-class _Steps:
-    """SGD as far as it has come, without its rows."""
-
-    learning_rate_init: Any
-    state: _sgd.Epoch
-    schedule: _sgd.Schedule
-    scaling: Scaling
-    rng: np.random.Generator
-
-    def moved(self, move):
-        """Return the same with every array moved: what is kept is NumPy's, whatever X was."""
-        state, metric = self.state, self.schedule.metric
-        scaling = self.scaling
-        if not scaling.is_trivial:
-            scaling = Scaling(move(scaling.center), move(scaling.scale))
-        return replace(
-            self,
-            state=replace(
-                state,
-                iterate=move(state.iterate),
-                velocity=move(state.velocity),
-                average=None if state.average is None else move(state.average),
-            ),
-            schedule=replace(self.schedule, metric=None if metric is None else move(metric)),
-            scaling=scaling,
-        )
 
 
 @dataclass
@@ -90,12 +32,15 @@ class Fitted:
         For the next ``partial_fit``.
     duality_gap : float
         How far the model is from the optimum at most.
+    warnings : list of str
+        What is to be said of how SGD has ended.
     """
 
     model: dict
     training: Training
     stream: Stream
     duality_gap: float = np.inf
+    warnings: list = field(default_factory=list)
 
 
 def initial_coefficients(estimator, data, *, warm):
@@ -134,11 +79,8 @@ def fit_all(estimator, data, start, observer=None):
                 start = start[0] - start[0].mean(axis=0), start[1]
             iterates = _lbfgs_iterates(estimator, objective, objective.parameters(*start))
         else:
-            rng = _generator(estimator)
-            objective = _objective(estimator, blocks, scaling=_sgd_scaling(estimator, blocks))
-            schedule = _schedule(estimator, objective, rng)
-            first = _first_epoch(estimator, schedule, objective.parameters(*start))
-            iterates = _sgd.sgd(objective, first, schedule, rng)
+            sgd = SGDFit(estimator, blocks, functools.partial(_objective, estimator), start)
+            objective, iterates = sgd.objective, sgd.iterates
         if observer is not None:
             observer.watch(lambda vector: _model(objective, vector, data))
         training = train(
@@ -149,14 +91,25 @@ def fit_all(estimator, data, start, observer=None):
             n_iter_no_change=estimator.n_iter_no_change,
             observer=observer,
         )
+        said = None
+        if estimator.solver == "sgd":
+            is_warm = any(np.any(part) for part in start)
+            first = objective.parameters(*start)
+            kept, said = end_of_fit(
+                estimator, objective, first, training.vector, is_warm=is_warm and score is None
+            )
+            training.vector = kept
         model = _model(objective, training.vector, data)
+        if _loses_digits(objective, model) and training.reason == "converged":
+            training.reason = "precision"
         gap = _gap_of(objective, training, model)
-    stream = Stream(data.total_weight)
     if estimator.solver == "sgd":
-        state = training.state.restored(training.vector)
-        steps = _Steps(estimator.learning_rate_init, state, schedule, objective.scaling, rng)
-        stream.steps = steps.moved(to_numpy)
-    return Fitted(model, training, stream, gap)
+        stream = sgd.stream(
+            training.state.restored(training.vector), model["coef_"], model["intercept_"]
+        )
+    else:
+        stream = Stream(blocks.total_weight, blocks.n_weighted)
+    return Fitted(model, training, stream, gap, [] if said is None else [said])
 
 
 def _gap_of(objective, training, model):
@@ -176,25 +129,18 @@ def fit_chunk(estimator, data, start, stream=None):
 
     ``stream`` is that of the last chunk, or None.
     """
-    weight_seen = data.total_weight + (0.0 if stream is None else stream.weight_seen)
-    steps = None if stream is None else stream.steps
-    if steps is not None and steps.learning_rate_init != estimator.learning_rate_init:
-        steps = None  # the parameter has been changed: start anew with it
-    rng = _generator(estimator) if steps is None else copy.deepcopy(steps.rng)
     with data.rows(estimator.n_jobs) as blocks:
-        steps = None if steps is None else steps.moved(blocks.place)
-        scaling = _sgd_scaling(estimator, blocks) if steps is None else steps.scaling
-        objective = _objective(estimator, blocks, scaling=scaling, penalty_weight=weight_seen)
-        if steps is None:
-            schedule = _schedule(estimator, objective, rng)
-            state = _first_epoch(estimator, schedule, objective.parameters(*start))
-        else:
-            schedule = replace(steps.schedule, **_given(estimator, blocks))
-            state = steps.state
-        state = _sgd.run_epoch(objective, state, schedule, rng)
-    training = Training(state, state.vector, [state.loss])
-    steps = _Steps(estimator.learning_rate_init, state, schedule, scaling, rng).moved(to_numpy)
-    return Fitted(_model(objective, state.vector, data), training, Stream(weight_seen, steps))
+        make_objective = functools.partial(_objective, estimator)
+        chunk = SGDChunk(estimator, blocks, make_objective, start, stream or Stream())
+        objective, state, losses = chunk.run()
+    model = _model(objective, state.vector, data)
+    said = end_of_chunk(estimator, losses)
+    return Fitted(
+        model,
+        Training(state, state.vector, [state.loss]),
+        chunk.stream(model["coef_"], model["intercept_"]),
+        warnings=[] if said is None else [said],
+    )
 
 
 def _lbfgs_objective(estimator, blocks):
@@ -243,13 +189,21 @@ def _model(objective, vector, data):
     takes more digits.
     """
     coef, intercept = objective.model(vector)
-    is_exact = objective.cancellation(coef) * np.finfo(data.dtype).eps <= LARGEST_ROUNDING
-    dtype = data.dtype if is_exact else np.float64
-    return {
-        "coef_": np.ascontiguousarray(coef, dtype=dtype),
-        "intercept_": np.array(intercept, dtype=dtype),
+    model = {
+        "coef_": np.ascontiguousarray(coef, dtype=data.dtype),
+        "intercept_": np.array(intercept, dtype=data.dtype),
         "classes_": data.classes,
     }
+    if _loses_digits(objective, model):
+        model["coef_"] = np.ascontiguousarray(coef, dtype=np.float64)
+        model["intercept_"] = np.array(intercept, dtype=np.float64)
+    return model
+
+
+def _loses_digits(objective, model):
+    """Return whether the rounding of coefficients shifts logits by more than does no harm."""
+    coef = model["coef_"]
+    return objective.cancellation(coef) * np.finfo(coef.dtype).eps > LARGEST_ROUNDING
 
 
 def _set_rows_aside(estimator, data, blocks):
@@ -270,74 +224,3 @@ def _set_rows_aside(estimator, data, blocks):
         return -loss
 
     return score
-
-
-# SGD -----------------------------------------------------------------------------------
-
-
-def _generator(estimator):
-    seed = check_random_state(estimator.random_state).randint(np.iinfo(np.int32).max)
-    return np.random.default_rng(seed)
-
-
-def _sgd_scaling(estimator, blocks):
-    if estimator.learning_rate_init != "auto":
-        # A learning rate given as a number is meant for the features as they are.
-        return Scaling.unscaled()
-    if not estimator.shuffle:
-        # What a stream of the same rows has seen when it starts.
-        blocks = blocks.head(FIRST_ROWS)
-    if blocks.is_sparse:
-        return Scaling.of_stored(blocks)
-    return Scaling.of_rows(blocks, center=estimator.fit_intercept)
-
-
-def _schedule(estimator, objective, rng):
-    """Return the schedule, with a learning rate for what is left at "auto"."""
-    blocks = objective.blocks
-    order = blocks.order(rng if estimator.shuffle else None)
-    n_rows, shown = blocks.n_weighted, blocks.leading(order)
-    is_auto = estimator.learning_rate_init == "auto"
-    given = _given(estimator, blocks)
-    batch_size = estimator.batch_size
-    if batch_size == "auto" and n_rows <= _FEW_ROWS:
-        batch_size = _FEW_ROWS
-    elif batch_size == "auto":
-        batch_size = min(max(n_rows // _BATCHES, _SMALLEST_BATCH), _LARGEST_BATCH)
-    metric = choose_metric(objective, shown) if is_auto else None
-    rate = estimator.learning_rate_init
-    if is_auto:
-        rate = stable_rate(objective, metric, shown, batch_size, given["momentum"].decay)
-    return _sgd.Schedule(
-        **{"batch_size": batch_size, **given},
-        learning_rate_init=rate,
-        n_steps=estimator.max_iter * -(-n_rows // batch_size),
-        metric=metric,
-        may_retreat=is_auto,
-    )
-
-
-def _given(estimator, blocks):
-    """Return what the estimator's parameters say of a schedule by themselves."""
-    momentum = estimator.momentum
-    if momentum == "auto":
-        momentum = 0.0 if blocks.is_sparse else _MOMENTUM
-    given = {
-        "learning_rate": estimator.learning_rate,
-        "momentum": Momentum(momentum, estimator.nesterovs_momentum),
-        "tol": estimator.tol,
-        "n_iter_no_change": estimator.n_iter_no_change,
-        "shuffle": estimator.shuffle,
-        "warmup_steps": estimator.warmup_steps,
-    }
-    if estimator.batch_size != "auto":
-        given["batch_size"] = estimator.batch_size
-    return given
-
-
-def _first_epoch(estimator, schedule, vector):
-    average = estimator.average
-    if average == "auto":
-        # An average of iterates with zeros in other places has few.
-        average = estimator.learning_rate_init == "auto" and not estimator.l1_ratio
-    return _sgd.Epoch.start(vector, schedule.learning_rate_init, is_averaged=average)

@@ -18,11 +18,12 @@ _PAIR_COST = 10  # of a product of two features, in multiplications of a large m
 _FEW_COLUMNS, _PAIR_OUTPUTS_OF_FEW = 64, 4
 
 
-def add_softmax_hessian(rows, proba, weight, hessian):
+def add_softmax_hessian(rows, proba, variance, weight, hessian):
     r"""Add :math:`\sum_i w_i (\operatorname{diag}(p_i) - p_i p_i^\top) \otimes z_i z_i^\top`.
 
-    Written as a block-diagonal part less one symmetric product :math:`Q^\top Q`, where row i
-    of Q is :math:`\sqrt{w_i} \, p_i \otimes z_i`.
+    Off the blocks of one class it is less one symmetric product :math:`Q^\top Q`, where row i of
+    Q is :math:`\sqrt{w_i} \, p_i \otimes z_i`. The blocks are summed by themselves: as differences
+    of :math:`p` and :math:`p^2` they would be rounding errors where p is near 1.
 
     Parameters
     ----------
@@ -30,6 +31,8 @@ def add_softmax_hessian(rows, proba, weight, hessian):
         The z.
     proba : ndarray of shape (n_outputs, n_rows)
         The p, of all classes or of some.
+    variance : ndarray of shape (n_outputs, n_rows)
+        The p (1 - p).
     weight : ndarray of shape (n_rows,)
         The w.
     hessian : ndarray of shape (n_outputs * n_columns, n_outputs * n_columns)
@@ -39,14 +42,15 @@ def add_softmax_hessian(rows, proba, weight, hessian):
     n_columns = rows.shape[1]
     size = n_outputs * n_columns
     if not isinstance(rows, np.ndarray):
-        _add_foreign_hessian(rows, proba, weight, hessian)
+        _add_foreign_hessian(rows, proba, variance, weight, hessian)
         return
     if n_outputs == 1:
-        scaled = rows * np.sqrt(proba[0] * (1.0 - proba[0]) * weight)[:, None]
+        scaled = rows * np.sqrt(variance[0] * weight)[:, None]
         hessian += scaled.T @ scaled
         return
     by_class = hessian.T.reshape(n_outputs, n_columns, n_outputs, n_columns)
     root = np.sqrt(weight)
+    blocks = np.stack([by_class[k, :, k, :] for k in range(n_outputs)])
     step = max(_OUTER_ROWS, _OUTER_BYTES // (8 * size))
     outers = np.empty((min(step, n_rows), n_outputs, n_columns))
     for start in range(0, n_rows, step):
@@ -57,7 +61,9 @@ def add_softmax_hessian(rows, proba, weight, hessian):
         np.multiply((p * root[part]).T[:, :, None], z[:, None, :], out=outer)
         blas.dsyrk(-1.0, outer.reshape(len(z), size).T, beta=1.0, c=hessian, lower=1, overwrite_c=1)
         for k in range(n_outputs):
-            by_class[k, :, k, :] += z.T @ ((p[k] * weight[part])[:, None] * z)
+            blocks[k] += z.T @ ((variance[k, part] * weight[part])[:, None] * z)
+    for k in range(n_outputs):
+        by_class[k, :, k, :] = blocks[k]
 
 
 def sums_pairs(n_outputs, n_columns):
@@ -73,7 +79,7 @@ def hessian_cost(n_outputs, n_columns):
     return (n_outputs * n_columns) ** 2 / 2 + 1.5 * n_outputs * n_columns**2
 
 
-def add_pairs(rows, proba, weight, totals):
+def add_pairs(rows, proba, variance, weight, totals):
     """Add the same to a matrix with a row for each pair of classes, a column for each of features.
 
     The Hessian is symmetric in the classes as it is in the features. So it takes half the
@@ -81,7 +87,7 @@ def add_pairs(rows, proba, weight, totals):
 
     Parameters
     ----------
-    rows, proba, weight : ndarray
+    rows, proba, variance, weight : ndarray
         As for :func:`add_softmax_hessian`.
     totals : ndarray of shape (n_outputs (n_outputs + 1) / 2, n_columns (n_columns + 1) / 2)
         Added to in place.
@@ -99,7 +105,7 @@ def add_pairs(rows, proba, weight, totals):
         _multiply_pairs(z, z, features[:, :n_taken])
         weighted = p * weight[part]
         _multiply_pairs(-weighted, p, classes[:, :n_taken])
-        classes[same, :n_taken] += weighted
+        classes[same, :n_taken] = variance[:, part] * weight[part]
         totals += classes[:, :n_taken] @ features[:, :n_taken].T
 
 
@@ -135,18 +141,22 @@ def unpack_pairs(totals, n_outputs, n_columns):
     return hessian
 
 
-def _add_foreign_hessian(rows, proba, weight, hessian):
+def _add_foreign_hessian(rows, proba, variance, weight, hessian):
     """Do the same for arrays of other libraries: all of the Hessian, a part of the rows at once."""
     xp = _arrays.namespace(rows)
     n_outputs, n_columns = proba.shape[0], rows.shape[1]
     size = n_outputs * n_columns
     by_class = xp.reshape(hessian, (n_outputs, n_columns, n_outputs, n_columns))
     step = max(_OUTER_ROWS, _FOREIGN_OUTER_BYTES // (8 * size))
+    blocks = [by_class[k, :, k, :] + 0.0 for k in range(n_outputs)]
     for start in range(0, rows.shape[0], step):
         part = slice(start, min(start + step, rows.shape[0]))
         z, p, w = rows[part, :], proba[:, part], weight[part]
+        v = variance[:, part]
         outer = (p * xp.sqrt(w)).T[:, :, None] * z[:, None, :]
         outer = xp.reshape(outer, (z.shape[0], size))
         hessian -= outer.T @ outer
         for k in range(n_outputs):
-            by_class[k, :, k, :] += z.T @ ((p[k, :] * w)[:, None] * z)
+            blocks[k] += z.T @ ((v[k, :] * w)[:, None] * z)
+    for k in range(n_outputs):
+        by_class[k, :, k, :] = blocks[k]

@@ -21,6 +21,7 @@ follow it for ever; so f counts as at least a ten-thousandth of what it is witho
 all classes are equally probable.
 """
 
+import collections
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,13 +49,16 @@ _PATIENCE = 10
 _FAR = 10.0
 # A loss this small, relative to the same, counts as no smaller.
 NEGLIGIBLE = 1e-4
+# So many steps are remembered for what they brought beside what was expected of them; a step along
+# which the curvature falls may bring more by the second number.
+_REMEMBERED, _USUAL_RATIO = 6, 2.0
 # A bound for H0 makes the estimate small: there it must be so much smaller.
 _CAUTION = 1e-3
 # Where the estimated error is no more than so many rounding units of the loss, there is no more
 # to be had.
 _ROUNDING = 4.0
-# And a certificate may miss by so many roots of it.
-_ROUNDING_OF_GAP = 64.0
+# And a certificate may miss by so many roots of it, but by no more than the second number.
+_ROUNDING_OF_GAP, _LARGEST_VISIBLE = 256.0, 1e-3
 
 
 @dataclass
@@ -168,7 +172,7 @@ def lbfgs(
     state = Iterate(vector, loss, n_iter)
     enough, negligible = max(tol**2, RESOLUTION), NEGLIGIBLE * objective.uniform_loss
     history, n_stalled, is_new, is_far = History(*curvature.step_memory), 0, True, False
-    has_l1 = l1_weights is not None
+    experience, has_l1 = _Experience(), l1_weights is not None
     certify = certificate, certificate_order
     confirm = _Confirmation(objective, curvature, certify, tol, has_l1=has_l1)
     curvature.update(vector, 0)
@@ -187,8 +191,8 @@ def lbfgs(
             state.n_evaluations += 1
             continue
         state.decrement = -0.5 * slope
-        found = None
-        if -slope > threshold and n_stalled < _PATIENCE:
+        found, expected = None, -slope * experience.shortfall
+        if expected > threshold and n_stalled < _PATIENCE:
             if is_new:
                 yield state
             is_new = False
@@ -198,7 +202,7 @@ def lbfgs(
                 n_stalled = _PATIENCE
                 continue
         if found is None or found.vector is None:
-            is_certain = confirm(state, gradient, steepest, -slope, threshold)
+            is_certain = slope <= 0 and confirm(state, gradient, steepest, expected, threshold)
             if (
                 not is_certain
                 and found is None
@@ -212,12 +216,14 @@ def lbfgs(
                 history, n_stalled = History(*curvature.step_memory), 0
                 continue
             rounding = _ROUNDING * objective.epsilon * scale
-            is_converged = is_certain and -slope <= max(threshold, rounding)
+            is_converged = is_certain and expected <= max(threshold, rounding)
             state.status = "converged" if is_converged else "precision"
             state.gradient = gradient
             yield state
             return
         decrease = state.loss - found.loss
+        is_visible = decrease > _ROUNDING * problem.epsilon * abs(state.loss)
+        experience.add(decrease if is_visible else 0.0, state.decrement)
         n_stalled = 0 if decrease > problem.epsilon * abs(state.loss) else n_stalled + 1
         is_far = decrease > _FAR * np.sqrt(enough) * abs(found.loss)
         n_evaluations = state.n_evaluations
@@ -227,6 +233,26 @@ def lbfgs(
             history.append(state.vector, found.vector, gradient, found.gradient)
         gradient, is_new = found.gradient, True
         state = Iterate(found.vector, found.loss, state.n_iter + 1, n_evaluations)
+
+
+class _Experience:
+    """By how much the last steps have lowered the loss more than they were expected to.
+
+    Where rows of all sizes are, the curvature is another a short way on, and what a step expects
+    says little of what lies beyond it.
+    """
+
+    def __init__(self):
+        self._ratios: Any = collections.deque(maxlen=_REMEMBERED)
+
+    def add(self, decrease, expected):
+        """Take note of a step."""
+        self._ratios.append(decrease / expected if expected > 0 else 0.0)
+
+    @property
+    def shortfall(self):
+        """What to multiply an estimate by; 1 if the last ones were about right."""
+        return max(1.0, max(self._ratios, default=0.0) / _USUAL_RATIO)
 
 
 class _Confirmation:
@@ -239,9 +265,11 @@ class _Confirmation:
     def __init__(self, objective, curvature, certify, tol, *, has_l1):
         self._negligible = NEGLIGIBLE * objective.uniform_loss
         self._curvature = curvature
-        self._certificate, order = certify
-        # The loss shows the square of an error down to its rounding unit.
-        self._largest_gap = max(tol, _ROUNDING_OF_GAP * np.sqrt(objective.epsilon)) ** order
+        self._certificate, self._order = certify
+        self._tol = tol
+        # (The loss shows the square of an error down to its rounding unit.)
+        visible = min(_ROUNDING_OF_GAP * np.sqrt(objective.epsilon), _LARGEST_VISIBLE)
+        self._least_gap = max(tol, visible)
         self._has_l1 = has_l1
 
     @property
@@ -252,18 +280,23 @@ class _Confirmation:
     def __call__(self, state, gradient, steepest, expected, threshold):
         """Return whether a fit may end where a step expects a decrease of half of ``expected``."""
         if self._has_l1:
-            return self._is_certified(state, gradient)
+            # Where the loss shows no more, rounding errors are as large in the gap as they may be.
+            is_last = expected <= RESOLUTION * self._size(state)
+            largest = self._least_gap if is_last else self._tol**self._order
+            return self._gap(state, gradient) <= largest * self._size(state)
         if not self._curvature.is_bound:
             return self._curvature.least_decrement(steepest) <= max(expected, threshold)
         if expected <= _CAUTION * threshold:
             return True
-        return self._is_certified(state, gradient)
+        return self._gap(state, gradient) <= self._tol**2 * self._size(state)
 
-    def _is_certified(self, state, gradient):
+    def _gap(self, state, gradient):
         if self._certificate is None:
-            return False
-        gap = self._certificate(state.vector, loss=state.loss, gradient=gradient)
-        return gap <= self._largest_gap * max(abs(state.loss), self._negligible)
+            return np.inf
+        return self._certificate(state.vector, loss=state.loss, gradient=gradient)
+
+    def _size(self, state):
+        return max(abs(state.loss), self._negligible)
 
 
 def _next_step(problem, state, gradient, history, curvature, threshold, is_far):

@@ -12,6 +12,8 @@ In it, collinear and badly scaled features train as fast as any. A product with 
 the batch does where there are as many features as rows in it; with more features, with
 sparse rows, or with an L1 penalty the features are only scaled.
 
+A stream's metric and rate are those of its running moments (:mod:`sklearn_softmax._running`).
+
 The learning rate is a multiple of the inverse of the largest eigenvalue of the Hessian of a
 batch, in that metric: the smaller the batch, the larger the eigenvalue and the smaller the rate.
 With momentum it is also bounded by what the batches bear that momentum takes together.
@@ -25,12 +27,14 @@ from . import _arrays, _backend
 from ._scaling import start_curvature
 
 # More columns than this are not worth a metric.
-_METRIC_COLUMNS = 257
+METRIC_COLUMNS = 257
 # Rows that show the curvature: the first, or any that are drawn first.
 FIRST_ROWS = 8192
 # Curvature that every feature is taken to have, relative to that of a scaled one: at least so
 # much, and more where few rows leave it unsure.
 _RIDGE = 1e-3
+# A mean square below this is that of a scaled feature which the rows have not shown.
+_SHOWN = 0.5
 # Batches, the worst of which decides the learning rate; and its share of the inverse curvature:
 # of a step, and of the steps together that momentum makes of a gradient. (Gradient descent bears
 # 2 where curvature stays; that of the start is about the largest there is, and the rate falls.)
@@ -40,28 +44,43 @@ _REACH_SHARE = 3.0
 _POWER_ITERATIONS = 20
 
 
-def choose_metric(objective, index):
-    """Return the metric M (n_columns, n_columns), or None for the features' own scales.
+def has_metric(objective, *, is_sparse):
+    """Return whether steps are taken in a metric, and not in the features' own scales."""
+    return not (is_sparse or objective.l1 or objective.n_columns > METRIC_COLUMNS)
+
+
+def second_moment(objective, index):
+    """Return E[z z'] of scaled rows, and how many equal rows it is taken from.
 
     Parameters
     ----------
     objective : SoftmaxObjective
-        Its features and penalty.
+        Its features.
     index : ndarray of int
-        The rows to take the curvature from.
+        The rows; the first of them do.
     """
-    blocks, n_columns = objective.blocks, objective.n_columns
-    if blocks.is_sparse or objective.l1 or n_columns > _METRIC_COLUMNS:
-        return None
-    curvature = start_curvature(objective.n_classes)
-    block = blocks.take(index[:FIRST_ROWS])
+    block = objective.blocks.take(index[:FIRST_ROWS])
     rows = objective.rows.of_block(block)
     weighted = rows if block.weight is None else rows * block.weight[:, None]
     xp = _arrays.namespace(rows)
-    total = max(float(xp.sum(block.row_weights)), np.finfo(float).tiny)
-    hessian = curvature / total * (rows.T @ weighted)
-    ridge = curvature * max(_RIDGE, n_columns / total)
-    hessian += _arrays.diagonal_matrix(ridge + objective.l2_columns)
+    weight = block.row_weights
+    total = max(float(xp.sum(weight)), np.finfo(float).tiny)
+    n_equal = total**2 / max(float(xp.sum(weight * weight)), np.finfo(float).tiny)
+    # (Weights may be counts of rows.)
+    return (rows.T @ weighted) / total, max(total, n_equal)
+
+
+def metric_of(objective, moment, n_rows):
+    """Return the metric M (n_columns, n_columns) for the second moment of ``n_rows`` rows."""
+    curvature = start_curvature(objective.n_classes)
+    xp = _arrays.namespace(moment)
+    # A scaled feature has a mean square of 1. These rows may have missed a rare one: its steps
+    # are no longer than those of others.
+    shown = xp.linalg.diagonal(moment)
+    lacking = xp.where(shown < _SHOWN, 1.0 - shown, xp.zeros_like(shown))
+    ridge = max(_RIDGE, objective.n_columns / max(n_rows, 1.0))
+    hessian = curvature * moment
+    hessian += _arrays.diagonal_matrix(curvature * (lacking + ridge) + objective.l2_columns)
     metric = xp.linalg.inv(hessian)
     return 0.5 * (metric + metric.T)
 
@@ -73,11 +92,81 @@ def stable_rate(objective, metric, index, batch_size, momentum):
     """
     batch = _largest_curvature(objective, metric, index, batch_size, _RATE_BATCHES)
     if not momentum:
-        return _REACH_SHARE / batch
+        return _rate_for(batch, batch, momentum)
     # Momentum averages over so many batches; and makes steps so many times longer.
-    reach = 1.0 / (1.0 - momentum)
-    together = _largest_curvature(objective, metric, index, int(reach * batch_size), 1)
-    return min(_RATE_SHARE / batch, _REACH_SHARE / (reach * together))
+    n_rows = int(batch_size / (1.0 - momentum))
+    together = _largest_curvature(objective, metric, index, n_rows, 1)
+    return _rate_for(batch, together, momentum)
+
+
+def expected_rate(objective, metric, running, scaling, batch_size, momentum):
+    """Return the learning rate for batches of rows like those that have been seen.
+
+    As :func:`stable_rate`, where there are too few rows at once to make batches of. The largest
+    eigenvalue of a mean of n matrices is bounded, in expectation, by that of their mean and by
+    their sizes (J. Tropp, "An introduction to matrix concentration inequalities", 2015, theorem
+    6.6.1).
+
+    Parameters
+    ----------
+    objective : SoftmaxObjective
+    metric : ndarray or None
+    running : RunningRows
+        What the rows were like.
+    scaling : Scaling
+        That of the objective, in NumPy.
+    batch_size, momentum
+        As for :func:`stable_rate`.
+    """
+    curvature = start_curvature(objective.n_classes)
+    size = curvature * float(running.mean_squares(scaling).sum() + objective.fit_intercept)
+    largest = max(size, np.finfo(float).tiny)
+    if metric is not None:
+        moment = running.second_moment(scaling, fit_intercept=objective.fit_intercept)
+        size = curvature * float(np.sum(_arrays.to_numpy(metric) * moment))
+        largest = min(1.0, size)
+    elif running.curvature:
+        largest = min(largest, running.curvature)
+    dimension = math.log(1.0 + objective.n_columns)
+
+    def of_batch(n_rows):
+        part = size * dimension / n_rows
+        return max(largest + math.sqrt(2.0 * largest * part) + part / 3.0, np.finfo(float).tiny)
+
+    n_equal = batch_size * running.equality
+    return _rate_for(of_batch(n_equal), of_batch(n_equal / (1.0 - momentum)), momentum)
+
+
+def chunk_curvature(objective, metric, index, schedule):
+    """Return the largest curvature that a step on some rows meets, and that of them alone.
+
+    The first is relative to the weight of a full batch, as steps are; the second to the rows'
+    own.
+    """
+    curvature = start_curvature(objective.n_classes)
+    size, blocks = schedule.batch_size, objective.blocks
+    step = own = 0.0
+    for start in range(0, min(len(index), size * _RATE_BATCHES), size):
+        part = index[start : start + size]
+        weights = blocks.take(part).row_weights
+        weight = float(_arrays.namespace(weights).sum(weights))
+        largest = curvature * _gram_norm(objective, metric, part)
+        n_steps = max(1, int(weight / schedule.full_weight))
+        step = max(step, largest / (n_steps * schedule.full_weight))
+        own = max(own, largest / weight)
+    return step, own
+
+
+def bearable_rate(curvature, momentum):
+    """Return the learning rate of a step that meets so much curvature."""
+    return (_RATE_SHARE if momentum else _REACH_SHARE) / max(curvature, np.finfo(float).tiny)
+
+
+def _rate_for(batch, together, momentum):
+    """Return the rate for the curvature of a batch, and of those that momentum takes together."""
+    if not momentum:
+        return _REACH_SHARE / batch
+    return min(_RATE_SHARE / batch, _REACH_SHARE * (1.0 - momentum) / together)
 
 
 def _largest_curvature(objective, metric, index, n_rows, n_tries):
@@ -93,7 +182,7 @@ def _gram_norm(objective, metric, index):
     """Return the largest eigenvalue of M Z' S Z, for scaled rows Z and weights S."""
     block = objective.blocks.take(index)
     weight = block.row_weights
-    if objective.blocks.is_sparse:
+    if objective.blocks.is_sparse and metric is None and not _is_centred(objective.scaling):
         rows = _backend.divide_columns(block.X, objective.scaling.scale)
         one = float(objective.fit_intercept)  # its column, which is not stored
     else:
@@ -110,3 +199,7 @@ def _gram_norm(objective, metric, index):
             break
         vector /= norm
     return norm
+
+
+def _is_centred(scaling):
+    return not scaling.is_trivial and bool(_arrays.to_numpy(scaling.center).any())

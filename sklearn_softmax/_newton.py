@@ -10,7 +10,7 @@ from . import _arrays
 from ._factored import LEAST_VARIANCE, collinear_axes
 from ._hessians import add_pairs, add_softmax_hessian, n_pairs, sums_pairs, unpack_pairs
 from ._rows import scaled_rows
-from ._sums import with_reference
+from ._sums import spread, with_reference
 from .functional import softmax
 
 # Squared pivots of the Hessian with its diagonal scaled to 1, below which digits that matter are
@@ -137,7 +137,7 @@ class _HessianSum:
         rows = scaled_rows(block.X, self.scaling, self.fit_intercept)
         proba = softmax(with_reference(self.matrix @ rows.T), axis=0)
         rows = rows if self.basis is None else rows @ self.basis
-        self.system.add(rows, proba, block.row_weights, totals[0])
+        self.system.add(rows, proba, spread(proba), block.row_weights, totals[0])
 
 
 class _NewtonSystem:
@@ -178,11 +178,11 @@ class _NewtonSystem:
             return np.zeros((n_pairs(self._n_free), n_pairs(self._n_columns)))
         return _arrays.zeros((self._size, self._size), self._penalty, "F")
 
-    def add(self, rows, proba, weight, hessian):
-        """Add what rows contribute to the mean, given their probabilities."""
+    def add(self, rows, proba, variance, weight, hessian):
+        """Add what rows contribute to the mean, given their probabilities p and p (1 - p)."""
         free = slice(1, None) if self._n_outputs == 1 else slice(self._n_free)
         add = add_pairs if self._is_by_pairs else add_softmax_hessian
-        add(rows, proba[free, :], weight, hessian)
+        add(rows, proba[free, :], variance[free, :], weight, hessian)
 
     def sum_over_rows(self, rows, proba, weight, share):
         """Return the sum over rows, on the threads of ``share``."""
@@ -190,7 +190,8 @@ class _NewtonSystem:
         def run(start, stop):
             hessian = self.zeros()
             part = slice(start, stop)
-            self.add(rows[part, :], proba[:, part], weight[part], hessian)
+            p, variance = proba[:, part], spread(proba[:, part])
+            self.add(rows[part, :], p, variance, weight[part], hessian)
             return hessian
 
         hessian, *others = share(run, rows.shape[0], rows.shape[0] * self._size**2)

@@ -404,7 +404,32 @@ class SoftmaxObjective:
 
     def batches(self, size, order):
         """Yield batches as :meth:`RowBlocks.batches` does, for :meth:`block_loss_gradient`."""
-        return self.blocks.batches(size, order, is_compiled=self._has_compiled_loop)
+        batches = self.blocks.batches(size, order, is_compiled=self._has_compiled_loop)
+        if self._batch_origin is None:
+            return batches
+        return (
+            (batch._replace(X=batch.X - self._batch_origin), weight) for batch, weight in batches
+        )
+
+    @functools.cached_property
+    def _batch_origin(self):
+        """What is taken off the features of a batch; None where they are near enough to 0.
+
+        In float32, features far from 0 lose in the logits the digits that they differ by.
+        """
+        blocks, scaling = self.blocks, self.scaling
+        if blocks.is_sparse or blocks.dtype != np.float32 or not blocks.is_numpy:
+            return None
+        if scaling.is_trivial or np.max(np.abs(scaling.center) / scaling.scale) < _LARGEST_OFFSET:
+            return None
+        return scaling.center.astype(np.float32)
+
+    @functools.cached_property
+    def _batch_scaling(self):
+        """The scaling of the features of a batch."""
+        if self._batch_origin is None:
+            return self.scaling
+        return Scaling(self.scaling.center - self._batch_origin, self.scaling.scale)
 
     def block_loss_gradient(self, matrix, block, weight, columns=None):
         """Return the cross-entropy on one block and its gradient, without the penalty.
@@ -414,7 +439,7 @@ class SoftmaxObjective:
         matrix : ndarray of shape (n_outputs, n_columns)
             Parameters in the scaled space.
         block : Block
-            Some rows.
+            Some rows, as :meth:`batches` yields them.
         weight : float
             What to divide the sums over the block by.
         columns : ndarray of int or None
@@ -427,7 +452,7 @@ class SoftmaxObjective:
         gradient : ndarray
             The derivative by ``matrix``.
         """
-        scaling = self.scaling
+        scaling = self._batch_scaling
         if columns is not None:
             scaling = scaling.of_columns(columns[: block.X.shape[1]])
         row_sum = self._sum(LossGradient, *scaling.to_raw(*self.split(matrix)))

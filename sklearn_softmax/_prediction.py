@@ -7,6 +7,7 @@ from . import _arrays
 from ._places import rows_of
 from ._sums import linear_logits
 from ._targets import check_distribution
+from ._threads import BlasRestored
 from .functional import log_softmax, softmax
 
 # Rounding errors of logits that do no harm: the loss is changed by about an eighth of the square.
@@ -40,7 +41,7 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
     is_finite : bool
         Whether all logits are. If they are, so is X, which need not be searched for NaN.
     """
-    with rows_of(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
+    with BlasRestored(), rows_of(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
         coef = coef.toarray() if sp.issparse(coef) else coef
         dtype = blocks.dtype
         if _needs_float64(blocks, coef):

@@ -14,6 +14,14 @@ v is :math:`g / (1 - \mu)`, so the penalty's step is :math:`\tau = \eta / (1 - \
 metric M that is not diagonal (:mod:`sklearn_softmax._metric`) the operator has no closed form;
 there g includes the gradient of an L2 penalty, and the step is :math:`\eta v M`.
 
+Rows move the model as far as they are worth, however they are cut into batches. The time of a
+step is its ``share``: the weight of its rows over that of a full batch. A step of share s takes
+g as a sum over its rows divided by the weight of a full batch, so all of them together move the
+model as far as one full batch does. Schedule, penalty, momentum and average count in the same
+time: v becomes :math:`\mu^s v` until the next step, and the step is
+:math:`\eta v (1 - \mu^s) / (1 - \mu)`. A gradient then moves the model by
+:math:`\eta g / (1 - \mu)` in all, whatever the shares of the steps after it.
+
 The average gives iterate t the weight t**8: it forgets the start, and needs no end [1]_.
 
 Parameters are matrices, (n_outputs, n_columns) as the objective unpacks them.
@@ -31,6 +39,8 @@ import numpy as np
 from . import _arrays, _backend
 
 _AVERAGE_POWER = 8
+# How much of a parameter the penalty may take, as a factor, before that is settled.
+_LARGEST_GROWTH = 1e100
 
 
 @dataclass
@@ -40,13 +50,18 @@ class Momentum:
     decay: float
     is_nesterov: bool = False
 
-    def advance(self, velocity, gradient):
-        """Update the velocity in place; return the direction of the step."""
+    def advance(self, velocity, gradient, share=1.0, last_share=1.0):
+        """Update the velocity in place; return the direction of the step.
+
+        ``share`` is the time that the step takes, ``last_share`` that of the last one.
+        """
         if not self.decay:
             return gradient
-        velocity *= self.decay
+        velocity *= self.decay**last_share
         velocity += gradient
-        return gradient + self.decay * velocity if self.is_nesterov else velocity
+        kept = self.decay**share
+        direction = gradient + kept * velocity if self.is_nesterov else velocity
+        return direction if share == 1.0 else direction * ((1.0 - kept) / (1.0 - self.decay))
 
     @property
     def reach(self):
@@ -54,9 +69,23 @@ class Momentum:
         return 1.0 / (1.0 - self.decay)
 
 
-def average_share(n_steps):
-    """Return the share of the iterate after ``n_steps`` steps in the average of all."""
-    return (_AVERAGE_POWER + 1) / (n_steps + _AVERAGE_POWER)
+def average_share(time, share=1.0):
+    r"""Return the share of an iterate in the average of all.
+
+    Iterates up to time t weigh :math:`t (t + 1) \dots (t + 8)` together, so that the t-th of
+    as many whole steps weighs about t**8.
+
+    Parameters
+    ----------
+    time : float
+        After the step that led to the iterate.
+    share : float
+        The time that the step took.
+    """
+    kept = 1.0
+    for i in range(_AVERAGE_POWER + 1):
+        kept *= (time - share + i) / (time + i)
+    return 1.0 - max(kept, 0.0)
 
 
 def proximal_point(matrix, l1, l2):
@@ -98,23 +127,43 @@ class DenseSteps:
         self._metric = metric
         self._l1, self._l2 = _positive(objective)
 
-    def step(self, batch, weight, rate, n_steps):
-        """Take the step of a batch, the ``n_steps``-th; return the batch's mean loss."""
+    def step(self, batch, weight, rate, time, share, last_share):
+        """Take the step of a batch.
+
+        Parameters
+        ----------
+        batch : Block
+            Its rows.
+        weight : float
+            What to divide sums over the rows by.
+        rate : float
+            The learning rate.
+        time : float
+            After the step, in full batches.
+        share, last_share : float
+            The time that this step takes, and that the last one took.
+
+        Returns
+        -------
+        loss : array of shape ()
+            Before the step: the sum over the rows, divided by ``weight``.
+        """
         matrix = self._matrix
         loss, gradient = self._objective.block_loss_gradient(matrix, batch, weight)
         if self._metric is None:
-            matrix -= rate * self._momentum.advance(self._velocity, gradient)
-            reach = rate * self._momentum.reach
+            direction = self._momentum.advance(self._velocity, gradient, share, last_share)
+            matrix -= rate * direction
+            reach = rate * self._momentum.reach * share
             l1, l2 = (None if part is None else reach * part for part in (self._l1, self._l2))
             if l1 is not None or l2 is not None:
                 matrix[...] = proximal_point(matrix, l1, l2)
         else:
             if self._l2 is not None:
-                gradient += self._l2 * matrix
-            direction = self._momentum.advance(self._velocity, gradient)
+                gradient += share * self._l2 * matrix
+            direction = self._momentum.advance(self._velocity, gradient, share, last_share)
             matrix -= rate * (direction @ self._metric)
         if self._average is not None:
-            self._average += average_share(n_steps) * (matrix - self._average)
+            self._average += average_share(time, share) * (matrix - self._average)
         return loss
 
     def finish(self):
@@ -150,13 +199,14 @@ class SparseSteps:
         self._momentum = momentum
         self._l1, self._l2 = _positive(objective)
         n_columns = len(self._matrix)
+        self._fastest = 0 if self._l2 is None else int(np.argmax(self._l2))
         self._growth = np.ones(n_columns)  # A
         self._toll = np.zeros(n_columns)  # B
         self._growth_then, self._toll_then = self._growth.copy(), self._toll.copy()
         self._memory, self._memory_then = 1.0, np.ones(n_columns)
 
-    def step(self, batch, weight, rate, n_steps):
-        """Take the step of a batch, the ``n_steps``-th; return the batch's mean loss."""
+    def step(self, batch, weight, rate, time, share, last_share):
+        """Take the step of a batch; as :meth:`DenseSteps.step`."""
         objective, columns = self._objective, self._objective.columns_of(batch)
         self._settle(columns)
         if not self._momentum.decay:
@@ -165,17 +215,20 @@ class SparseSteps:
             part, velocity = self._matrix[columns], self._velocity[columns]
             compact = objective.compact(batch, columns)
             loss, gradient = objective.block_loss_gradient(part.T, compact, weight, columns)
-            self._matrix[columns] -= rate * self._momentum.advance(velocity, gradient.T)
+            direction = self._momentum.advance(velocity, gradient.T, share, last_share)
+            self._matrix[columns] -= rate * direction
             self._velocity[columns] = velocity
-        reach = rate * self._momentum.reach
+        reach = rate * self._momentum.reach * share
         if self._l1 is not None:
             self._toll += reach * self._l1 * self._growth
         if self._l2 is not None:
-            self._growth *= 1.0 + reach * self._l2
+            self._growth *= np.minimum(1.0 + reach * self._l2, _LARGEST_GROWTH)
         if self._average is not None:
-            self._memory *= 1.0 - average_share(n_steps)
+            self._memory *= 1.0 - average_share(time, share)
             if self._memory == 0.0:  # the first iterate is an average of its own
                 self.finish()
+        if self._growth[self._fastest] > _LARGEST_GROWTH:
+            self.finish()
         return loss
 
     def _settle(self, columns):

@@ -195,7 +195,7 @@ class HessianDiagonal(_LinearSum):
     def add(self, block, totals, share=None):
         """Add a block's."""
         proba = softmax(linear_logits(block.X, self.coef, self.intercept, share), axis=0)
-        variance = (proba * (1 - proba))[-self.coef.shape[0] :, :]
+        variance = spread(proba)[-self.coef.shape[0] :, :]
         if block.weight is not None:
             variance *= _arrays.cast(block.weight, _arrays.dtype_of(variance))
         first, second, total = totals
@@ -323,6 +323,19 @@ def _centred(X, center):
         rows = X[start : start + step]
         part = slice(start, start + len(rows))
         yield part, np.subtract(rows, center, out=scratch[: len(rows)])
+
+
+def spread(proba):
+    """Return p (1 - p) for class-major probabilities, to the last digit also where p is near 1.
+
+    There 1 - p is what all others have together, of which rounding would leave nothing.
+    """
+    xp = _arrays.namespace(proba)
+    largest = xp.max(proba, axis=0)
+    is_top = (proba == largest) & (largest > 0.5)
+    zero = xp.zeros_like(proba)
+    others = xp.sum(xp.where(is_top, zero, proba), axis=0)
+    return proba * xp.where(is_top, others + zero, 1.0 - proba)
 
 
 def linear_logits(X, coef, intercept, share=None):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ._progress import Progress
+from ._threads import uphold_limit
 
 
 @dataclass
@@ -57,9 +58,13 @@ def train(iterates, *, max_iter, score=None, tol=0.0, n_iter_no_change=5, observ
     state = next(iterates)
     training = Training(state, state.vector)
     progress = Progress(tol, n_iter_no_change)
+    if score is not None:
+        # What it starts from is kept if nothing better comes.
+        progress.best = -score(state.vector)
     while state.status == "running" and state.n_iter < max_iter:
         if observer is not None:
             observer.begin(state)
+        uphold_limit()
         before, state = state, next(iterates)
         stop = observer is not None and observer.end(state)
         if state is before:  # the solver found no way on
