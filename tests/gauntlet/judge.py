@@ -34,7 +34,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_softmax import SoftmaxRegressionClassifier
 
-from .reference import Model, minimise, posed, rounding_unit
+from .reference import minimise, posed, rounding_unit
 
 FACTOR = 10.0
 # A loss this small, relative to that of equally probable classes, counts as no smaller.
@@ -46,6 +46,8 @@ LARGEST_ROUNDING = 1e-3
 # else, of a plain problem.
 SGD_NOISE = 0.02
 SGD_SHARE, SGD_REST = 0.2, 0.01
+
+_TOO_FAR = "too far from the minimum"
 
 
 @dataclass
@@ -240,7 +242,7 @@ def allowance(problem, minimum, n_classes, rounding=0.0):
 def _judge_lbfgs(problem, fit):
     pose = posed(problem)
     verdict = _against_minimum(problem, fit, pose)
-    if verdict.fails:
+    if verdict.reason == _TOO_FAR:
         flat = pose.flattened()
         if flat is not None:
             other = _against_minimum(problem, fit, flat, pose)
@@ -266,7 +268,7 @@ def _against_minimum(problem, fit, pose, evaluated_in=None):
     rounding = pose.rounding(best, rounding_unit(problem.X))
     allowed = allowance(problem, minimum, n_classes, rounding)
     fails = not loss - minimum <= allowed
-    reason = "too far from the minimum"
+    reason = _TOO_FAR
     if loss - minimum > fit.duality_gap + allowed / FACTOR:
         fails, reason = True, "farther from the minimum than duality_gap_ says"
     if not fails:
@@ -276,7 +278,7 @@ def _against_minimum(problem, fit, pose, evaluated_in=None):
 
 def _lowest(pose, model, enough):
     """Return the best model that is known, its objective, and a lower bound of the minimum."""
-    start = _without_features(pose)
+    start = pose.without_features()
     starts = [start]
     if pose.objective(model) <= pose.objective(start):
         starts = [model, start]
@@ -290,16 +292,10 @@ def _lowest(pose, model, enough):
     return best, loss, max(result[3] for result in results)
 
 
-def _without_features(pose):
-    """Return the best model without features."""
-    zero = pose.zero()
-    return pose._with_optimal_intercept(zero)
-
-
 def _judge_sgd(problem, fit):
     pose = posed(problem)
     model = pose.model(fit.coef, fit.intercept)
-    loss, bare = pose.objective(model), pose.objective(_without_features(pose))
+    loss, bare = pose.objective(model), pose.objective(pose.without_features())
     noise = SGD_NOISE * np.log(pose.n_classes)
     if loss > bare + noise:
         verdict = Verdict(True, "worse than no model", float(loss), float(bare), allowed=noise)
@@ -315,6 +311,3 @@ def _judge_sgd(problem, fit):
         verdict.needless = not verdict.fails
         verdict.fails, verdict.reason = False, "warned"
     return verdict
-
-
-__all__ = ["FACTOR", "Fit", "Model", "Verdict", "judge", "run"]

@@ -132,7 +132,7 @@ class Posed:
 
     def lower_bound(self, model):
         """Return a lower bound of the minimum, by duality, from the probabilities of a model."""
-        model = self._with_optimal_intercept(model)
+        model = self.with_optimal_intercept(model)
         proba = _softmax(self.logits(model))
         residual = self.share[:, None] * (proba - self.target)
         excess = np.abs(residual.sum(axis=0)).sum() if self.fit_intercept else 0.0
@@ -149,7 +149,12 @@ class Posed:
         slack = excess * (10 + np.abs(model.intercept).max(initial=0.0))
         return max(self.share @ _entropy(proba) - penalty.sum() - slack, self.entropy())
 
-    def _with_optimal_intercept(self, model):
+    def without_features(self):
+        """Return the best model without features."""
+        return self.with_optimal_intercept(self.zero())
+
+    def with_optimal_intercept(self, model):
+        """Return a model with the intercept that is best for its coefficients, if there is one."""
         if not self.fit_intercept:
             return model
         no_columns = replace(
