@@ -203,14 +203,10 @@ def lbfgs(
                 continue
         if found is None or found.vector is None:
             is_certain = slope <= 0 and confirm(state, gradient, steepest, expected, threshold)
-            if (
-                not is_certain
-                and found is None
-                and confirm.may_ask_for_more
-                and enough > RESOLUTION
-            ):
+            if not is_certain and found is None and enough > confirm.least_enough:
                 enough, n_stalled = max(0.1 * enough, RESOLUTION), 0
                 continue
+            is_certain = is_certain or confirm.is_excused
             # An H0 that is wrong ends a fit too early, or leads nowhere.
             if not (is_certain and found is None) and curvature.distrust(state.vector):
                 history, n_stalled = History(*curvature.step_memory), 0
@@ -271,11 +267,14 @@ class _Confirmation:
         visible = min(_ROUNDING_OF_GAP * np.sqrt(objective.epsilon), _LARGEST_VISIBLE)
         self._least_gap = max(tol, visible)
         self._has_l1 = has_l1
+        self.is_excused = False
 
     @property
-    def may_ask_for_more(self):
-        """Whether a smaller estimate can confirm what this one does not."""
-        return self._has_l1 or self._curvature.is_bound
+    def least_enough(self):
+        """How small an estimate may be asked for to confirm what this one does not."""
+        if self._has_l1 or self._curvature.is_bound:
+            return RESOLUTION
+        return max(_CAUTION * self._tol**2, RESOLUTION) if self.is_excused else np.inf
 
     def __call__(self, state, gradient, steepest, expected, threshold):
         """Return whether a fit may end where a step expects a decrease of half of ``expected``."""
@@ -284,8 +283,15 @@ class _Confirmation:
             is_last = expected <= RESOLUTION * self._size(state)
             largest = self._least_gap if is_last else self._tol**self._order
             return self._gap(state, gradient) <= largest * self._size(state)
+        self.is_excused = False
         if not self._curvature.is_bound:
-            return self._curvature.least_decrement(steepest) <= max(expected, threshold)
+            if self._curvature.least_decrement(steepest) > max(expected, threshold):
+                return False
+            if self._certificate is None or not self._curvature.replaces_steps:
+                return True
+            # Steps of Newton's are cheap, and where nothing certifies the end some more are taken.
+            self.is_excused = True
+            return self._gap(state, gradient) <= _LARGEST_VISIBLE * self._size(state)
         if expected <= _CAUTION * threshold:
             return True
         return self._gap(state, gradient) <= self._tol**2 * self._size(state)

@@ -51,7 +51,8 @@ def row_span(blocks, *, center, C):
     mean = np.zeros(blocks.n_features)
     with np.errstate(over="ignore", invalid="ignore"):  # (others say what is wrong with X)
         if center:
-            mean = np.average(blocks.X, axis=0, weights=blocks.weight)
+            weight = np.ones(blocks.n_rows) if blocks.weight is None else blocks.weight
+            mean = np.einsum("ij,i->j", blocks.X, weight, dtype=np.float64) / weight.sum()
         centred = _CentredRows(blocks, mean)
         products = centred.inner_products()
     if not np.isfinite(products).all():
