@@ -20,9 +20,11 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _blocks, _objective
-from sklearn_softmax._blocks import RowBlocks
-from sklearn_softmax._objective import SoftmaxObjective
+from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._objective import linear as _objective
+from sklearn_softmax._objective.linear import SoftmaxObjective
+from sklearn_softmax._rows import blocks as _blocks
+from sklearn_softmax._rows.blocks import RowBlocks
 
 PARTS = ["grid", "predict", "memory", "threads", "evaluation"]
 N_THREADS = os.cpu_count()

@@ -22,8 +22,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._objective import SoftmaxObjective
-from sklearn_softmax._places import rows_of
+from sklearn_softmax._objective.linear import SoftmaxObjective
+from sklearn_softmax._rows.dispatch import rows_of
 
 # Rows, features and classes of what is made up.
 SIZES = {"pixels": (1_000_000, 784, 10), "imagenet": (1_281_167, 512, 1000)}

@@ -70,7 +70,7 @@ class Evaluations:
     """Counts and times evaluations of the loss."""
 
     def __enter__(self):
-        from sklearn_softmax._objective import SoftmaxObjective
+        from sklearn_softmax._objective.linear import SoftmaxObjective
 
         self.times, self._class = [], SoftmaxObjective
         self._original = original = SoftmaxObjective.loss_gradient

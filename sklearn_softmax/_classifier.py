@@ -13,10 +13,17 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _prediction
-from ._arrays import in_memory, is_dask, is_foreign, memory_errors_told, on_device_of, to_numpy
+from ._arrays.portable import (
+    in_memory,
+    is_dask,
+    is_foreign,
+    memory_errors_told,
+    on_device_of,
+    to_numpy,
+)
 from ._fitting import fit_all, fit_chunk, initial_coefficients
-from ._threads import BlasRestored
-from ._training import Observer, Training
+from ._rows.threads import BlasRestored
+from ._solvers.training import Observer, Training
 from ._validation import (
     check_features,
     check_finite,
@@ -488,7 +495,7 @@ class SoftmaxRegressionClassifier(
         """
         model = _snapshot(self)
         if is_dask(X):
-            from ._dask_data import check_dask_features, mean_of_rows
+            from ._rows.dask.data import check_dask_features, mean_of_rows
 
             check_is_fitted(model)
             attributes = model.coef_, model.intercept_, model.classes_
@@ -503,7 +510,7 @@ class SoftmaxRegressionClassifier(
         check_is_fitted(model)
         labels = model.classes_ if to_labels else None
         if is_dask(X):
-            from ._dask_data import check_dask_features, map_rows
+            from ._rows.dask.data import check_dask_features, map_rows
 
             X = check_dask_features(model, X, reset=False)
             attributes = model.coef_, model.intercept_

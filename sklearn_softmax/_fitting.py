@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.sparse as sp
 
-from . import _ascent, _targets
-from ._certificate import duality_gap
-from ._curvature import Curvature
+from . import _targets
+from ._curvature.choice import Curvature
 from ._fitting_sgd import SGDChunk, SGDFit, Stream, end_of_chunk, end_of_fit
-from ._lbfgs import lbfgs
-from ._objective import SoftmaxObjective, n_outputs
+from ._objective.duality_gap import duality_gap
+from ._objective.linear import SoftmaxObjective, n_outputs
+from ._objective.principal_components import row_span
+from ._objective.small_table import TableObjective, is_small
 from ._prediction import LARGEST_ROUNDING
-from ._span import row_span
-from ._table import TableObjective, is_small
-from ._training import Training, train
+from ._solvers import dual_ascent
+from ._solvers.lbfgs import lbfgs
+from ._solvers.training import Training, train
 
 
 @dataclass
@@ -155,8 +156,8 @@ def _lbfgs_objective(estimator, blocks):
 def _lbfgs_iterates(estimator, objective, vector):
     """Yield the iterates of L-BFGS, after those of what finds it a better start."""
     n_iter = 0
-    if _ascent.applies(objective) and not vector.any():
-        state = yield from _ascent.ascend(objective, vector, tol=estimator.tol)
+    if dual_ascent.applies(objective) and not vector.any():
+        state = yield from dual_ascent.ascend(objective, vector, tol=estimator.tol)
         vector, n_iter = state.vector, state.n_iter
     yield from lbfgs(
         objective,

@@ -9,9 +9,10 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
-from . import _sgd
-from ._arrays import to_numpy
-from ._metric import (
+from ._arrays.portable import to_numpy
+from ._objective.scaling import Scaling
+from ._solvers import sgd
+from ._solvers.sgd_metric import (
     FIRST_ROWS,
     METRIC_COLUMNS,
     bearable_rate,
@@ -23,9 +24,8 @@ from ._metric import (
     stable_rate,
     start_curvature,
 )
-from ._running import RunningRows
-from ._scaling import Scaling
-from ._steps import Momentum
+from ._solvers.sgd_moments import RunningRows
+from ._solvers.sgd_steps import Momentum
 
 # "auto" makes batches of so many rows that an epoch has at least so many, within bounds; and
 # of few rows one batch, so that a weight is the same as repeating a row.
@@ -109,8 +109,8 @@ class Steps:
 
     setting: tuple
     fine_setting: tuple
-    state: _sgd.Epoch
-    schedule: _sgd.Schedule
+    state: sgd.Epoch
+    schedule: sgd.Schedule
     scaling: Scaling
     order: str
     rng: np.random.Generator
@@ -159,7 +159,7 @@ class SGDFit:
         self._schedule, self._moment = self._choose_schedule()
         vector = self.objective.parameters(*start)
         self._first = _first_epoch(estimator, self._schedule, vector)
-        self.iterates = _sgd.sgd(self.objective, self._first, self._schedule, self._rng)
+        self.iterates = sgd.sgd(self.objective, self._first, self._schedule, self._rng)
 
     def _choose_schedule(self):
         """Return the schedule, and the second moment that its metric is made from."""
@@ -177,7 +177,7 @@ class SGDFit:
                 moment, n_shown = second_moment(objective, shown)
                 metric = metric_of(objective, moment, n_shown)
             rate = stable_rate(objective, metric, shown, batch_size, given["momentum"].decay)
-        schedule = _sgd.Schedule(
+        schedule = sgd.Schedule(
             **given,
             batch_size=batch_size,
             full_weight=float(batch_size * blocks.mean_weight),
@@ -261,9 +261,9 @@ class SGDChunk:
         state = _packed(placed.state, objective, steps.order)
         schedule = placed.schedule
         state, usual_rate = self._slowed(objective, state, schedule, order, steps)
-        judge = _sgd.Judge(objective, is_stream=True)
+        judge = sgd.Judge(objective, is_stream=True)
         loss = judge.loss(state.vector)
-        after = _sgd.run_epoch(
+        after = sgd.run_epoch(
             objective, state, schedule, steps.rng, judge if self._is_auto else None
         )
         losses = loss, judge.loss(after.vector), judge.limit(loss)
@@ -306,7 +306,7 @@ class SGDChunk:
         rng = _generator(estimator)
         if is_known and last.seed == _seed(estimator):
             rng = copy.deepcopy(last.rng)
-        schedule = _sgd.Schedule(
+        schedule = sgd.Schedule(
             **_given(estimator, is_sparse=is_sparse),
             batch_size=self._batch_size,
             full_weight=1.0,
@@ -471,7 +471,7 @@ class SGDChunk:
         """
         rate = 2 * _OWED_NOISE * self._batch_size / n_rows * (1.0 - momentum) / curvature
         # (The schedule has come so far already.)
-        return rate / _sgd.scheduled(self._estimator.learning_rate, since)
+        return rate / sgd.scheduled(self._estimator.learning_rate, since)
 
     def _slowed(self, objective, state, schedule, order, steps):
         """Return a state with a rate that this chunk bears; and the usual one, or None."""
@@ -645,9 +645,7 @@ def _given(estimator, *, is_sparse):
 
 
 def _first_epoch(estimator, schedule, vector):
-    return _sgd.Epoch.start(
-        vector, schedule.learning_rate_init, is_averaged=_is_averaged(estimator)
-    )
+    return sgd.Epoch.start(vector, schedule.learning_rate_init, is_averaged=_is_averaged(estimator))
 
 
 # Parameters in other scales ------------------------------------------------------------

@@ -3,12 +3,12 @@
 import numpy as np
 import scipy.sparse as sp
 
-from . import _arrays
+from ._arrays import portable
 from ._labels import as_labels
-from ._places import rows_of
-from ._sums import linear_logits
+from ._rows.dispatch import rows_of
+from ._rows.sums import linear_logits
+from ._rows.threads import BlasRestored
 from ._targets import check_distribution, check_kind
-from ._threads import BlasRestored
 from .functional import log_softmax, softmax
 
 # Rounding errors of logits that do no harm: the loss is changed by about an eighth of the square.
@@ -52,20 +52,20 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
 
         sample = transform(blocks.place(np.zeros((n_classes, 1), dtype=blocks.dtype)))
         shape = blocks.n_rows, *sample.shape[:-1]
-        sample_dtype = _arrays.dtype_of(sample)
+        sample_dtype = portable.dtype_of(sample)
         result_dtype = dtype if sample_dtype.kind == "f" else sample_dtype
-        result = _arrays.empty(shape, blocks.sample, result_dtype)
+        result = portable.empty(shape, blocks.sample, result_dtype)
         totals, share = [], blocks.sparse_share
 
         def fill(index, block):
             with np.errstate(over="ignore", invalid="ignore"):  # in each thread
                 logits = linear_logits(block.X, coef, intercept, share)
-                totals.append(_arrays.namespace(logits).sum(logits))
-                values = _arrays.cast(transform(logits), result_dtype)
+                totals.append(portable.namespace(logits).sum(logits))
+                values = portable.cast(transform(logits), result_dtype)
                 result[index, ...] = values.T if values.ndim == 2 else values
 
         blocks.for_each(fill)
-    return result, bool(np.isfinite(_arrays.numbers(totals)).all())
+    return result, bool(np.isfinite(portable.numbers(totals)).all())
 
 
 def _needs_float64(blocks, coef):
@@ -75,7 +75,7 @@ def _needs_float64(blocks, coef):
     """
     if blocks.dtype == np.float64 or coef.dtype == np.float32 or not blocks.n_rows:
         return False
-    rows = abs(_arrays.on_host(blocks.take(slice(0, min(_SHOWN_ROWS, blocks.n_rows))).X))
+    rows = abs(portable.on_host(blocks.take(slice(0, min(_SHOWN_ROWS, blocks.n_rows))).X))
     with np.errstate(over="ignore", invalid="ignore"):  # (others say what is wrong with X)
         largest = np.max(rows @ np.abs(coef).T)
     return bool(largest * np.finfo(np.float32).eps > LARGEST_ROUNDING)
@@ -89,7 +89,7 @@ def predict_rows(coef, intercept, transform, labels, X):
     """
     n_classes = max(len(intercept), 2)
     result, is_finite = predict_blocks(X, coef, intercept, transform, n_classes=n_classes, n_jobs=1)
-    if not is_finite and not _arrays.all_finite(X):
+    if not is_finite and not portable.all_finite(X):
         raise ValueError("X contains NaN or infinity.")
     return result if labels is None else labels[result]
 
@@ -110,7 +110,7 @@ def is_hit(coef, intercept, labels, X, y):
 def most_probable(logits):
     """Return the position of the largest logit of each row."""
     if not isinstance(logits, np.ndarray):
-        return _arrays.namespace(logits).argmax(logits, axis=0)
+        return portable.namespace(logits).argmax(logits, axis=0)
     # NumPy finds the first True of a column in half the time that it takes to compare numbers.
     return (logits == logits.max(axis=0)).argmax(axis=0)
 
@@ -133,8 +133,8 @@ def log_odds(logits):
 def labels_at(labels, positions):
     """Return the labels at some positions: where those are, if labels can be there."""
     if isinstance(positions, np.ndarray) or labels.dtype.kind not in "biuf":
-        return labels[_arrays.to_numpy(positions)]
+        return labels[portable.to_numpy(positions)]
     if labels.dtype.kind == "u" and labels.dtype.itemsize > 1:  # (PyTorch cannot take these)
-        return _arrays.as_like(labels[_arrays.to_numpy(positions)], positions)
-    labels = _arrays.as_like(labels, positions)
-    return _arrays.namespace(positions).take(labels, positions, axis=0)
+        return portable.as_like(labels[portable.to_numpy(positions)], positions)
+    labels = portable.as_like(labels, positions)
+    return portable.namespace(positions).take(labels, positions, axis=0)

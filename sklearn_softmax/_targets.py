@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 
-from ._arrays import in_memory
+from ._arrays.portable import in_memory
 from ._labels import as_labels, kind_of_labels
 
 # How far a row of probabilities may be from summing to 1; and how far where they are rounded to so

@@ -10,7 +10,8 @@ from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from . import _targets
-from ._arrays import (
+from ._arrays.data_frames import check_columns
+from ._arrays.portable import (
     all_finite,
     detached,
     dtype_of,
@@ -25,10 +26,9 @@ from ._arrays import (
     on_host,
     refuse_without_entries,
 )
-from ._frames import check_columns
+from ._arrays.sparse import canonical_foreign_rows, canonical_rows, native_values
 from ._labels import as_labels
-from ._places import rows_of
-from ._sparse import canonical_foreign_rows, canonical_rows, native_values
+from ._rows.dispatch import rows_of
 
 # Rows of a file that are searched for NaN at once.
 _CHECKED_ROWS = 4096
@@ -187,7 +187,7 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
     """
     is_first = not (is_stream and hasattr(estimator, "classes_"))
     if is_dask(X):
-        from ._dask_data import check_dask_data
+        from ._rows.dask.data import check_dask_data
 
         known = _known_classes(estimator, classes, y) if is_stream else None
         return check_dask_data(estimator, X, y, sample_weight, known=known, reset=is_first)

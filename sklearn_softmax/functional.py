@@ -30,8 +30,8 @@ import math
 
 from array_api_compat import size
 
-from . import _backend
-from ._arrays import namespace
+from ._arrays import native
+from ._arrays.portable import namespace
 
 __all__ = [
     "cross_entropy",
@@ -107,7 +107,7 @@ def softmax(logits, *, axis=-1, overwrite_logits=False):
     """
     xp = namespace(logits)
     shifted = _shift(logits, axis, overwrite_logits, xp)
-    proba = _backend.exp_inplace(shifted, xp)
+    proba = native.exp_inplace(shifted, xp)
     proba /= xp.sum(proba, axis=axis, keepdims=True)
     return proba
 
@@ -184,7 +184,7 @@ def cross_entropy(logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1
     xp = namespace(logits, y)
     shifted = _shift(logits, axis, False, xp)
     target_logit = _target_logit(shifted, y, label_smoothing, axis, xp)
-    losses = xp.log(xp.sum(_backend.exp_inplace(shifted, xp), axis=axis)) - target_logit
+    losses = xp.log(xp.sum(native.exp_inplace(shifted, xp), axis=axis)) - target_logit
     if sample_weight is not None:
         sample_weight = xp.astype(sample_weight, logits.dtype, copy=False)
         losses *= sample_weight
@@ -266,7 +266,7 @@ def cross_entropy_loss_gradient(
     shifted = _shift(logits, axis, overwrite_logits, xp)
     target_logit = _target_logit(shifted, y, label_smoothing, axis, xp)
 
-    gradient = _backend.exp_inplace(shifted, xp)
+    gradient = native.exp_inplace(shifted, xp)
     total = xp.sum(gradient, axis=axis, keepdims=True)
     gradient /= total
     losses = xp.log(xp.squeeze(total, axis=axis)) - target_logit
@@ -275,7 +275,7 @@ def cross_entropy_loss_gradient(
     if label_smoothing:
         gradient -= label_smoothing / n_classes
     if _is_labels(logits, y):
-        gradient = _backend.add_at_labels(gradient, y, -keep, axis=axis, xp=xp)
+        gradient = native.add_at_labels(gradient, y, -keep, axis=axis, xp=xp)
     else:
         gradient -= y if keep == 1.0 else keep * y
 
@@ -404,7 +404,7 @@ def _is_labels(logits, y):
 def _target_logit(logits, y, label_smoothing, axis, xp):
     """Return sum_k y_k o_k for the smoothed target."""
     if _is_labels(logits, y):
-        target_logit = _backend.take_labels(logits, y, axis=axis, xp=xp)
+        target_logit = native.take_labels(logits, y, axis=axis, xp=xp)
     else:
         target_logit = xp.sum(y * logits, axis=axis)
     if label_smoothing:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import settings
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
-from sklearn_softmax import _table
+from sklearn_softmax._objective import small_table as _table
 
 # Deterministic: a property either holds on these examples or it does not.
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=25)

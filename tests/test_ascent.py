@@ -5,10 +5,13 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _ascent, _blocks, _lbfgs
-from sklearn_softmax._blocks import RowBlocks
-from sklearn_softmax._curvature import Curvature
-from sklearn_softmax._objective import SoftmaxObjective
+from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._curvature.choice import Curvature
+from sklearn_softmax._objective.linear import SoftmaxObjective
+from sklearn_softmax._rows import blocks as _blocks
+from sklearn_softmax._rows.blocks import RowBlocks
+from sklearn_softmax._solvers import dual_ascent as _ascent
+from sklearn_softmax._solvers import lbfgs as _lbfgs
 
 pytest.importorskip("numba")
 

@@ -20,14 +20,14 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from sklearn_softmax import (
     SoftmaxRegressionClassifier,
-    _arrays,
     _classifier,
-    _objective,
-    _places,
     _prediction,
     _validation,
     functional,
 )
+from sklearn_softmax._arrays import portable as _arrays
+from sklearn_softmax._objective import linear as _objective
+from sklearn_softmax._rows import dispatch as _places
 
 from .optimum import (
     assert_near_optimum,
@@ -285,7 +285,7 @@ def test_synchronisations_of_an_iteration(monkeypatch):
             counted.append(1)
         return fetched(array)
 
-    from sklearn_softmax import _history
+    from sklearn_softmax._solvers import history as _history
 
     monkeypatch.setattr(type(xp.asarray(0.0)), "__float__", counting)
     monkeypatch.setattr(_history, "to_numpy", fetching)
@@ -463,7 +463,7 @@ def test_pipeline_under_array_api_dispatch(name):
 @pytest.mark.parametrize("n_classes", [2, 3, 8, 23])
 def test_fused_kernel(dtype, n_classes):
     """The same as the formulas, for numbers of rows and classes that no block of threads fits."""
-    from sklearn_softmax import _cuda
+    from sklearn_softmax._arrays import cuda as _cuda
 
     rng = np.random.default_rng(0)
     for n_rows in (1, 32, 77):

@@ -8,10 +8,10 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._blocks import RowBlocks
-from sklearn_softmax._certificate import duality_gap
-from sklearn_softmax._objective import SoftmaxObjective
-from sklearn_softmax._table import TableObjective
+from sklearn_softmax._objective.duality_gap import duality_gap
+from sklearn_softmax._objective.linear import SoftmaxObjective
+from sklearn_softmax._objective.small_table import TableObjective
+from sklearn_softmax._rows.blocks import RowBlocks
 
 
 def make_problem(rng, *, n_classes=3, soft=False, weighted=True):

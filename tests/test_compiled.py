@@ -8,12 +8,15 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _blocks, _objective
-from sklearn_softmax._blocks import RowBlocks
-from sklearn_softmax._objective import SoftmaxObjective
-from sklearn_softmax._scaling import Scaling
+from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._arrays import native as _backend
+from sklearn_softmax._objective import linear as _objective
+from sklearn_softmax._objective.linear import SoftmaxObjective
+from sklearn_softmax._objective.scaling import Scaling
+from sklearn_softmax._rows import blocks as _blocks
+from sklearn_softmax._rows.blocks import RowBlocks
 
-_compiled = pytest.importorskip("sklearn_softmax._compiled", exc_type=ImportError)
+_compiled = pytest.importorskip("sklearn_softmax._arrays.compiled", exc_type=ImportError)
 
 
 def set_threshold(monkeypatch, work):

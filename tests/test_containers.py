@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.special import logsumexp
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _blocks, _objective, _table
-from sklearn_softmax._sparse import canonical_rows
+from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._arrays.sparse import canonical_rows
+from sklearn_softmax._objective import linear as _objective
+from sklearn_softmax._objective import small_table as _table
+from sklearn_softmax._rows import blocks as _blocks
 
 SOLVERS = {
     "lbfgs": {},

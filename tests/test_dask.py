@@ -17,7 +17,9 @@ from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.metrics import log_loss
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _backend, _dask
+from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._arrays import native as _backend
+from sklearn_softmax._rows.dask import rows as _dask
 
 from .optimum import (
     assert_near_optimum,

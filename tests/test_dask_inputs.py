@@ -14,7 +14,8 @@ import scipy.sparse as sp
 from dask.distributed import Client, LocalCluster, get_worker
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _dask
+from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._rows.dask import rows as _dask
 
 NAMES = list("abcd")
 

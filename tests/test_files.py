@@ -11,8 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _arrays, _blocks, _files
-from sklearn_softmax._files import FileRows
+from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._arrays import portable as _arrays
+from sklearn_softmax._rows import blocks as _blocks
+from sklearn_softmax._rows import files as _files
+from sklearn_softmax._rows.files import FileRows
 
 from .optimum import (
     assert_near_optimum,

@@ -8,9 +8,9 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._blocks import RowBlocks
-from sklearn_softmax._lbfgs import lbfgs
-from sklearn_softmax._scaling import Scaling
+from sklearn_softmax._objective.scaling import Scaling
+from sklearn_softmax._rows.blocks import RowBlocks
+from sklearn_softmax._solvers.lbfgs import lbfgs
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_softmax._lbfgs import lbfgs
+from sklearn_softmax._solvers.lbfgs import lbfgs
 
 
 class Scaled:

@@ -5,14 +5,16 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_softmax import _blocks, _hessians, _newton
-from sklearn_softmax._blocks import RowBlocks
-from sklearn_softmax._curvature import Curvature
-from sklearn_softmax._factored import DiagonalCurvature, KroneckerCurvature
-from sklearn_softmax._hessians import add_pairs, add_softmax_hessian, unpack_pairs
-from sklearn_softmax._newton import ExactCurvature
-from sklearn_softmax._objective import SoftmaxObjective
-from sklearn_softmax._scaling import Scaling
+from sklearn_softmax._curvature import exact as _newton
+from sklearn_softmax._curvature import hessians as _hessians
+from sklearn_softmax._curvature.choice import Curvature
+from sklearn_softmax._curvature.exact import ExactCurvature
+from sklearn_softmax._curvature.hessians import add_pairs, add_softmax_hessian, unpack_pairs
+from sklearn_softmax._curvature.kronecker import DiagonalCurvature, KroneckerCurvature
+from sklearn_softmax._objective.linear import SoftmaxObjective
+from sklearn_softmax._objective.scaling import Scaling
+from sklearn_softmax._rows import blocks as _blocks
+from sklearn_softmax._rows.blocks import RowBlocks
 
 
 def make_objective(rng, *, n_classes=3, sparse=False, soft=False, weighted=True, **options):

@@ -14,97 +14,92 @@ import sklearn_softmax
 from sklearn_softmax import SoftmaxRegressionClassifier, functional
 
 PACKAGE = Path(sklearn_softmax.__file__).parent
-# Each module may import those after it, and no others.
+# Each folder, and each file on top, may import those after it, and no others; "" is the public top.
 LAYERS = [
     "_classifier",
     "_fitting",
     "_prediction",
     "_fitting_sgd",
     "_validation",
-    "_dask_data",
-    "_training",
-    "_ascent",
-    "_span",
-    "_lbfgs",
-    "_history",
-    "_sgd",
-    "_progress",
-    "_steps",
-    "_metric",
-    "_running",
-    "_certificate",
+    "_solvers",
     "_curvature",
-    "_newton",
-    "_factored",
-    "_hessians",
-    "_table",
     "_objective",
     "_rows",
-    "_scaling",
-    "_sums",
-    "_dask",
-    "_dask_tasks",
-    "_places",
-    "_device",
-    "_files",
-    "_blocks",
-    "_sampler",
-    "_threads",
     "functional",
-    "_backend",
     "_targets",
     "_labels",
     "_arrays",
-    "_cluster",
-    "_frames",
-    "_sparse",
-    "_compiled_ascent",
-    "_compiled",
-    "_cuda",
 ]
+# What one folder may not know of another although that is below it.
+STRANGERS = {("_solvers", "_curvature")}
+MODULES = sorted(
+    path.relative_to(PACKAGE).with_suffix("").as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
+)
 
 
-def imported_modules(path):
-    """Return the modules of the package that a file imports."""
+def imported_modules(name):
+    """Return the modules of the package that a module imports, by their paths within it."""
+    path = PACKAGE / f"{name}.py"
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found.update(names)
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        folder = path.parents[node.level - 1].relative_to(PACKAGE)
+        base = folder / (node.module or "").replace(".", "/")
+        for alias in node.names:
+            inner = (base / alias.name).as_posix()
+            found.add(inner if inner in MODULES else base.as_posix())
     return found
 
 
-@pytest.mark.parametrize("name", LAYERS)
+def layer_of(module):
+    return module.split("/")[0]
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_imports_run_downwards(name):
-    allowed = LAYERS[LAYERS.index(name) + 1 :]
-    assert imported_modules(PACKAGE / f"{name}.py") <= set(allowed)
+    layer = layer_of(name)
+    allowed = {layer, *LAYERS[LAYERS.index(layer) + 1 :]}
+    found = {layer_of(module) for module in imported_modules(name)}
+    assert found <= allowed
+    assert not {(layer, other) for other in found} & STRANGERS
 
 
 def test_every_module_has_a_layer():
-    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} == set(LAYERS)
+    assert {layer_of(name) for name in MODULES} == set(LAYERS)
 
 
-@pytest.mark.parametrize("solver", ["_lbfgs", "_history", "_sgd", "_steps"])
+def test_no_circle():
+    """Within a folder, too: what is imported where it is needed counts as well."""
+    known, waiting = set(), {name: imported_modules(name) & set(MODULES) for name in MODULES}
+    while waiting:
+        ready = {name for name, needs in waiting.items() if needs <= known}
+        assert ready, f"a circle among {sorted(waiting)}"
+        known |= ready
+        waiting = {name: needs for name, needs in waiting.items() if name not in ready}
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "history", "sgd", "sgd_steps", "training"])
 def test_solvers_know_nothing_of_the_model(solver):
-    assert imported_modules(PACKAGE / f"{solver}.py") <= {
-        "_history",
-        "_progress",
-        "_steps",
-        "_backend",
-        "_arrays",
-    }
+    found = {layer_of(module) for module in imported_modules(f"_solvers/{solver}")}
+    assert found <= {"_solvers", "_arrays", "_rows"}
+    assert "_rows/sums" not in imported_modules(f"_solvers/{solver}")
 
 
 def test_only_some_modules_know_scikit_learn():
     users = {
-        p.stem for p in PACKAGE.glob("*.py") if re.search(r"^from sklearn\b", p.read_text(), re.M)
+        name
+        for name in MODULES
+        if re.search(r"^from sklearn\b", (PACKAGE / f"{name}.py").read_text(), re.M)
     }
     assert users == {
+        "_arrays/data_frames",
         "_classifier",
-        "_dask_data",
         "_fitting_sgd",
-        "_frames",
         "_labels",
+        "_rows/dask/data",
         "_targets",
         "_validation",
     }

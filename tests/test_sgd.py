@@ -15,8 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 from sklearn_softmax import SoftmaxRegressionClassifier, _fitting_sgd, functional
-from sklearn_softmax._sgd import Epoch, Schedule, sgd
-from sklearn_softmax._steps import Momentum, proximal_point
+from sklearn_softmax._solvers.sgd import Epoch, Schedule, sgd
+from sklearn_softmax._solvers.sgd_steps import Momentum, proximal_point
 
 TEXTBOOK = {
     "solver": "sgd",

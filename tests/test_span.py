@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _span
-from sklearn_softmax._blocks import RowBlocks
+from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._objective import principal_components as _span
+from sklearn_softmax._rows.blocks import RowBlocks
 
 
 def wide(n_rows=40, n_features=300, n_classes=3):

@@ -11,8 +11,9 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _sgd
-from sklearn_softmax._steps import Momentum, average_share
+from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._solvers import sgd as _sgd
+from sklearn_softmax._solvers.sgd_steps import Momentum, average_share
 
 N_CLASSES = 4
 CLASSES = np.arange(N_CLASSES)
@@ -390,8 +391,8 @@ def test_a_warm_fit_of_sgd_is_no_worse_than_its_start(table):
 
 def test_the_judge_sees_rows_of_all_weights():
     """Of many rows it draws some by weight: the mean loss of all, but for the draw."""
-    from sklearn_softmax._blocks import RowBlocks
-    from sklearn_softmax._objective import SoftmaxObjective
+    from sklearn_softmax._objective.linear import SoftmaxObjective
+    from sklearn_softmax._rows.blocks import RowBlocks
 
     X, y = made(20_000, seed=6)
     weight = np.random.default_rng(0).lognormal(sigma=2.0, size=20_000)

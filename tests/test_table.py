@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
-from sklearn_softmax._blocks import RowBlocks
-from sklearn_softmax._objective import SoftmaxObjective
-from sklearn_softmax._table import TableObjective, is_small
+from sklearn_softmax._objective.linear import SoftmaxObjective
+from sklearn_softmax._objective.small_table import TableObjective, is_small
+from sklearn_softmax._rows.blocks import RowBlocks
 
 
 def make_blocks(rng, n_classes, *, soft=False, weighted=False, dtype=np.float64):

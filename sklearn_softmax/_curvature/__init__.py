@@ -1,0 +1,10 @@
+"""Models of the Hessian, which L-BFGS starts from, and which one when.
+
+- :mod:`.choice`: chooses a model by what it costs, and renews it.
+- :mod:`.exact`: all of the Hessian, factored (Newton's steps); :mod:`.hessians` sums it over rows.
+- :mod:`.kronecker`: variances in a Kronecker-factored basis, for many parameters.
+- :mod:`.diagonal`: the diagonal, and a bound of it.
+
+It imports :mod:`sklearn_softmax._objective`, and no solver. Another model is a class with
+``renew(vector)`` and ``solve(gradient, free)``, named in ``choice``.
+"""
