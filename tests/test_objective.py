@@ -8,9 +8,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_softmax._curvature import exact as _newton
 from sklearn_softmax._curvature import hessians as _hessians
 from sklearn_softmax._curvature.choice import Curvature
+from sklearn_softmax._curvature.diagonal import DiagonalCurvature
 from sklearn_softmax._curvature.exact import ExactCurvature
 from sklearn_softmax._curvature.hessians import add_pairs, add_softmax_hessian, unpack_pairs
-from sklearn_softmax._curvature.kronecker import DiagonalCurvature, KroneckerCurvature
+from sklearn_softmax._curvature.kronecker import KroneckerCurvature
 from sklearn_softmax._objective.linear import SoftmaxObjective
 from sklearn_softmax._objective.scaling import Scaling
 from sklearn_softmax._rows import blocks as _blocks

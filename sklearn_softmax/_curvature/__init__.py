@@ -4,6 +4,7 @@
 - :mod:`.exact`: all of the Hessian, factored (Newton's steps); :mod:`.hessians` sums it over rows.
 - :mod:`.kronecker`: variances in a Kronecker-factored basis, for many parameters.
 - :mod:`.diagonal`: the diagonal, and a bound of it.
+- :mod:`.axes`: principal axes of rows, which the exact and the Kronecker model are taken in.
 
 It imports :mod:`sklearn_softmax._objective`, and no solver. Another model is a class with
 ``renew(vector)`` and ``solve(gradient, free)``, named in ``choice``.

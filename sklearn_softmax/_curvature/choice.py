@@ -28,9 +28,10 @@ import numpy as np
 
 from .._arrays.portable import namespace
 from .._rows.blocks import spare_bytes
+from .diagonal import DiagonalCurvature, LargestCurvature
 from .exact import ExactCurvature, n_free_outputs
 from .hessians import hessian_cost
-from .kronecker import ROWS_PER_COLUMN, DiagonalCurvature, KroneckerCurvature, LargestCurvature
+from .kronecker import ROWS_PER_COLUMN, KroneckerCurvature
 
 # What an exact Hessian, and a sample of rows for it, may take (bytes; a tenth of X if larger).
 _EXACT_BYTES = 64 << 20

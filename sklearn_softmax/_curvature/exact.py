@@ -10,8 +10,8 @@ from .._arrays import portable
 from .._objective.scaled_rows import scaled_rows
 from .._rows.sums import spread, with_reference
 from ..functional import softmax
+from .axes import LEAST_VARIANCE, collinear_axes
 from .hessians import add_pairs, add_softmax_hessian, n_pairs, sums_pairs, unpack_pairs
-from .kronecker import LEAST_VARIANCE, collinear_axes
 
 # Squared pivots of the Hessian with its diagonal scaled to 1, below which digits that matter are
 # lost in it; and the smallest size of rows along an axis that it shows, relative to the largest.

@@ -1,7 +1,6 @@
-"""Models of the Hessian for many parameters: Kronecker factors, and the diagonal."""
+"""A model of the Hessian for many parameters: Kronecker factors."""
 
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -13,28 +12,20 @@ from .._arrays.portable import (
     empty,
     namespace,
     to_numpy,
-    zeros,
 )
 from .._objective.scaled_rows import PART_ROWS, slices
 from .._rows.blocks import spare_bytes
-from .._rows.sums import spread, with_reference
+from .._rows.sums import with_reference
 from ..functional import softmax
+from .axes import LEAST_VARIANCE, principal_axes
 
-_EPSILON = float(np.finfo(float).eps)
-# Rows of a sample for each column; and for the diagonal, of which each entry is a mean of numbers
-# that are not negative, as many as show it whatever the number of columns.
+# Rows of a sample for each column.
 ROWS_PER_COLUMN = 5
-_DIAGONAL_ROWS = 4096
 # What the rows of a Kronecker model's sample may take (bytes; a tenth of X if larger).
 _SAMPLE_BYTES = 64 << 20
 # Relative to 1, the variance of a scaled feature: where the penalty is below this, the
 # Kronecker basis need not diagonalise it.
 _BASIS_RIDGE = 1e-6
-# Relative to the largest, a variance along an axis below which it is rounding errors of the rows,
-# and a gradient along it, too.
-LEAST_VARIANCE = 1e-23
-# Eigenvalues smaller than this, relative to the largest, are taken for 0.
-_RANK_TOLERANCE = 1e-10
 
 
 class KroneckerCurvature:
@@ -76,7 +67,7 @@ class KroneckerCurvature:
         penalty = objective.l2_columns
         self._xp = xp = namespace(penalty)
         self._metric = 1.0 / xp.sqrt(penalty + _BASIS_RIDGE)
-        self._features, self._is_complete = _principal_axes(sample, self._metric)
+        self._features, self._is_complete = principal_axes(sample, self._metric)
         self._features *= self._metric[:, None]
         # The basis needs all digits. Probabilities and variances, means of what is positive, do
         # not, and the sample is the largest thing that a fit keeps.
@@ -173,131 +164,3 @@ class KroneckerCurvature:
         (n_rows, n_columns), rank = gradient.shape, self._features.shape[1]
         self._objective.blocks.share(run, n_rows, 2 * n_rows * n_columns * rank)
         return step
-
-
-def _principal_axes(sample, metric):
-    """Return the eigenvectors of the second moments of ``rows * metric``.
-
-    And whether they span everything.
-    """
-    xp = namespace(metric)
-    n_columns = metric.shape[0]
-    if sample.n_rows >= n_columns:
-        moments = zeros((n_columns, n_columns), metric)
-        for part, rows in sample.parts():
-            moments += rows.T @ (rows * sample.weight[part, None])
-        moments *= metric * metric[:, None]
-        if _is_diagonal(moments):
-            return diagonal_matrix(xp.ones_like(metric)), True
-        values, vectors = xp.linalg.eigh(moments)
-        if float(values[0]) < _RANK_TOLERANCE * float(values[-1]):
-            vectors = collinear_axes(sample, metric)[0]
-        return vectors, True
-    rows, weight = sample.at_once()
-    rows = rows * metric * xp.sqrt(weight)[:, None]
-    values, vectors = xp.linalg.eigh(rows @ rows.T)
-    # (They ascend.)
-    first = int(xp.sum(xp.astype(values <= _RANK_TOLERANCE * values[-1], xp.int64)))
-    # The smallest come out with few digits; what is left beside the basis must be orthogonal.
-    return xp.linalg.qr(rows.T @ (vectors[:, first:] / xp.sqrt(values[first:])))[0], False
-
-
-def collinear_axes(sample, metric):
-    """Return the principal axes of ``rows * metric``, and the rows' root mean squares along them.
-
-    Second moments show directions in which the rows' share of the variance is above the rounding
-    unit. The rows themselves, of which these are the singular vectors, show its square.
-    """
-    xp = namespace(metric)
-    n_columns = metric.shape[0]
-    triangle, waiting = None, []
-
-    def reduced(triangle, waiting):
-        stacked = xp.concat([*([] if triangle is None else [triangle]), *waiting], axis=0)
-        return xp.linalg.qr(stacked)[1]
-
-    for part, rows in sample.parts():
-        waiting.append(rows * metric * xp.sqrt(sample.weight[part])[:, None])
-        if sum(rows.shape[0] for rows in waiting) >= n_columns:
-            triangle, waiting = reduced(triangle, waiting), []
-    if waiting:
-        triangle = reduced(triangle, waiting)
-    _, sizes, vectors = xp.linalg.svd(triangle)
-    sizes, missing = xp.zeros_like(metric), sizes
-    sizes[: missing.shape[0]] = missing
-    return vectors.T, sizes
-
-
-def _is_diagonal(moments):
-    """Return whether features are known not to be correlated, as principal components are."""
-    if not isinstance(moments, np.ndarray):
-        return False
-    rest = moments - np.diag(np.diagonal(moments))
-    return bool(np.abs(rest).max() <= _RANK_TOLERANCE * np.diagonal(moments).max())
-
-
-class DiagonalCurvature:
-    """The diagonal of the Hessian: exact for sparse X, on a sample of rows for dense X.
-
-    Parameters
-    ----------
-    objective : SoftmaxObjective
-        Its Hessian is modelled.
-    rng : numpy.random.Generator
-        Draws the sample.
-    """
-
-    def __init__(self, objective, rng):
-        self._objective = objective
-        self._sample: Any = None
-        if not objective.blocks.is_sparse:
-            n_rows = min(ROWS_PER_COLUMN * objective.n_columns, _DIAGONAL_ROWS)
-            self._sample = objective.rows.sample(n_rows, rng)
-        # Where classes are told apart with certainty, p (1 - p) vanishes. What an entry could be
-        # says how small it can become: the others say nothing of it.
-        self._floor = _EPSILON * objective.largest_curvature
-
-    def renew(self, vector):
-        """Compute the diagonal at ``vector``."""
-        objective = self._objective
-        if self._sample is None:
-            diagonal = objective.hessian_diagonal(vector)
-        else:
-            diagonal = objective.l2_columns + sum(
-                self._variances_of(vector, part, rows) for part, rows in self._sample.parts()
-            )
-        self._inverse = objective.pack(1.0 / at_least(diagonal, self._floor))
-
-    def _variances_of(self, vector, part, rows):
-        """Return what some rows of the sample add to the diagonal."""
-        variance = spread(self._objective.rows.sample_proba(vector, rows))
-        return (variance[-self._objective.n_outputs :, :] * self._sample.weight[part]) @ rows**2
-
-    def solve(self, gradient, free=None):
-        """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""
-        step = gradient * self._inverse
-        return step if free is None else step * cast(free, np.float64)
-
-
-class LargestCurvature:
-    """The diagonal that the Hessian's can nowhere exceed, in place of a model that misleads.
-
-    Parameters
-    ----------
-    objective : SoftmaxObjective
-    """
-
-    def __init__(self, objective):
-        shape = (objective.n_outputs, objective.n_columns)
-        bound = namespace(objective.largest_curvature).broadcast_to(
-            objective.largest_curvature, shape
-        )
-        self._inverse = objective.pack(1.0 / bound)
-
-    def renew(self, vector):
-        """Do nothing: the bound is the same everywhere."""
-
-    def solve(self, gradient, free=None):
-        """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""
-        step = gradient * self._inverse
-        return step if free is None else step * cast(free, np.float64)
