@@ -8,8 +8,8 @@ from .._arrays.portable import at_least, cast, namespace
 from .._rows.sums import spread
 
 _EPSILON = float(np.finfo(float).eps)
-# Rows of the sample of dense X: each entry is a mean of numbers that are not negative, which so many
-# rows show whatever the number of columns.
+# Rows of the sample of dense X. Each entry of the diagonal is a mean of numbers that are not
+# negative, which so many rows show whatever the number of columns.
 _SAMPLE_ROWS = 4096
 
 
