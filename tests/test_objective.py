@@ -1,5 +1,6 @@
 """Objective and curvature: derivatives by finite differences, blocks, threads."""
 
+import array_api_strict
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -16,6 +17,7 @@ from sklearn_softmax._objective.linear import SoftmaxObjective
 from sklearn_softmax._objective.scaling import Scaling
 from sklearn_softmax._rows import blocks as _blocks
 from sklearn_softmax._rows.blocks import RowBlocks
+from sklearn_softmax._rows.sums import spread
 
 
 def make_objective(rng, *, n_classes=3, sparse=False, soft=False, weighted=True, **options):
@@ -255,3 +257,10 @@ def test_float32_sums_do_not_depend_on_the_number_of_threads(rng):
     for loss, gradient in sums[1:]:
         assert_allclose(loss, sums[0][0], rtol=1e-14)
         assert_allclose(gradient, sums[0][1], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("to_array", [np.asarray, array_api_strict.asarray])
+def test_variances_keep_their_digits_where_a_class_is_sure(to_array):
+    proba = np.array([[1e-18, 0.5, 0.3], [1.0, 0.5, 0.3], [2e-20, 0.0, 0.4]])
+    expected = [[1e-18, 0.25, 0.21], [1.02e-18, 0.25, 0.21], [2e-20, 0.0, 0.24]]
+    assert_allclose(np.asarray(spread(to_array(proba))), expected, rtol=1e-14)

@@ -14,6 +14,8 @@ from ..functional import cross_entropy, cross_entropy_loss_gradient, entropy, so
 
 # Centred rows that are in cache while their moments are taken (bytes).
 _CENTRED_BYTES = 1 << 19
+# A probability from which on 1 less it has lost digits.
+_SURE = 0.99
 # Rows of which dual probabilities are in memory at once.
 _DUAL_ROWS = 1024
 
@@ -333,7 +335,15 @@ def spread(proba):
     """
     xp = portable.namespace(proba)
     largest = xp.max(proba, axis=0)
-    is_top = (proba == largest) & (largest > 0.5)
+    if isinstance(proba, np.ndarray):  # (only few rows are sure: the portable way takes all)
+        variance = proba * (1.0 - proba)
+        sure = np.flatnonzero(largest > _SURE)
+        others, columns = proba[:, sure], np.arange(len(sure))
+        top = others.argmax(axis=0)
+        others[top, columns] = 0.0
+        variance[top, sure] = largest[sure] * others.sum(axis=0)
+        return variance
+    is_top = (proba == largest) & (largest > _SURE)
     zero = xp.zeros_like(proba)
     others = xp.sum(xp.where(is_top, zero, proba), axis=0)
     return proba * xp.where(is_top, others + zero, 1.0 - proba)
