@@ -1,4 +1,7 @@
-"""Class labels in any container, as an array that can be sorted, compared, and given back."""
+"""Class labels in any container, as an array that can be sorted, compared, and given back.
+
+Labels become codes in :mod:`sklearn_softmax._targets`.
+"""
 
 import datetime
 import numbers

@@ -1,4 +1,8 @@
-"""What y may be: class labels, or a distribution over the classes for each row."""
+"""What y may be: class labels, or a distribution over the classes for each row.
+
+Labels become codes here (:func:`encode_labels`); :mod:`sklearn_softmax._labels` reads them from
+whatever container they are in.
+"""
 
 import math
 from numbers import Real

@@ -1,9 +1,9 @@
 r"""Loss and gradient of rows in compiled loops, for large fits where Numba is installed.
 
 Array libraries read a block of X once for each of its two matrix products, and the logits
-several times in between. These loops take a few rows at a time: convert them, multiply, and
-add to the gradient while they are in the first-level cache. NumPy's path in
-:mod:`sklearn_softmax._objective.linear` computes the same and is what holds without Numba.
+several times in between. These loops take a few rows at a time. They convert them, multiply, and
+add to the gradient while the rows are in the first-level cache. Without Numba, NumPy's path in
+:mod:`sklearn_softmax._objective.linear` computes the same.
 
 Products with sparse rows release the interpreter lock here, so that threads can share them.
 """

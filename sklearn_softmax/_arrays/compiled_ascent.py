@@ -2,8 +2,8 @@ r"""One sweep of dual coordinate ascent in compiled loops.
 
 See :mod:`sklearn_softmax._solvers.dual_ascent`.
 
-A row's step. With logits o, dual vector a and curvature q, the new probabilities are those of the
-logits z that solve
+This is the step of a row. With logits o, dual vector a and curvature q, the new probabilities are
+those of the logits z that solve
 
 .. math::
     z + q \,(p(z) - t) = o - q \, a , \qquad p = \operatorname{softmax}(z) ,

@@ -1,4 +1,4 @@
-"""Tasks of a Dask cluster that wait for others."""
+"""A fit within a task of a Dask cluster, which has to wait for other tasks."""
 
 import contextlib
 import sys

@@ -1,4 +1,4 @@
-"""Data frames, as what they hold."""
+"""Data frames, as the numbers that they hold."""
 
 from collections import Counter
 

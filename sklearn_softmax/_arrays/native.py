@@ -1,8 +1,8 @@
-"""What array libraries do faster, or apart from each other.
+"""What an array library does faster than the standard, or differently from the others.
 
 The core computes with the array API standard (:mod:`sklearn_softmax._arrays.portable`). Where
 NumPy, SciPy sparse or CuPy has something much better than that (in-place ufuncs, label indexing,
-sparse products, files), the faster door is here, behind the same function.
+sparse products, files), the faster way is here, behind one function for all libraries.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Arrays of any library: whose they are, where they are, and how they are moved and made.
 
-The core computes with the array API standard. What the standard has no word for, or what NumPy
-calls otherwise, is here; what a library does faster is in :mod:`sklearn_softmax._arrays.native`.
+The core computes with the array API standard. What the standard lacks, or what NumPy gives another
+name, is here. What a library does faster is in :mod:`sklearn_softmax._arrays.native`.
 """
 
 import functools

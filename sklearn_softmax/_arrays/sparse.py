@@ -1,7 +1,7 @@
-"""Sparse rows as all else expects them: CSR, canonical, in dtypes that SciPy computes with.
+"""Sparse rows as the other modules expect them: canonical CSR, in dtypes that SciPy computes with.
 
-The matrix that a caller hands in is never written to. Nor is it asked whether it is canonical, as
-SciPy keeps the answer in the object.
+The caller's matrix is never written to. It is not even asked whether it is canonical, as SciPy
+stores the answer in the object.
 """
 
 import copy

@@ -6,6 +6,6 @@
 - :mod:`.diagonal`: the diagonal, and a bound of it.
 - :mod:`.axes`: principal axes of rows, which the exact and the Kronecker model are taken in.
 
-It imports :mod:`sklearn_softmax._objective`, and no solver. Another model is a class with
-``renew(vector)`` and ``solve(gradient, free)``, named in ``choice``.
+It imports :mod:`sklearn_softmax._objective` and what is below that, and no solver. Another model
+is a class with ``renew(vector)`` and ``solve(gradient, free)``, named in ``choice``.
 """

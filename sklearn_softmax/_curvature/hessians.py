@@ -1,4 +1,7 @@
-"""Sums over rows of the Hessian of the softmax: each row's, classes by classes times features."""
+"""Sums over rows of the Hessian.
+
+Each row adds the Hessian of the softmax, classes by classes, times the products of its features.
+"""
 
 import numpy as np
 from scipy.linalg import blas

@@ -14,9 +14,10 @@ with the entropy H and the conjugate of the penalty,
 So the objective less D(q), for the model's own probabilities, bounds how far it is above its
 minimum, whatever the solver did and whatever it believes of the curvature.
 
-The means must be those of the targets for an intercept, which has no penalty. At the optimum they
-are. Near it they are mended: what a class has too much of is taken in proportion, and given to the
-classes that have too little. For an L1 penalty q moves towards y until g is small enough.
+The means must be those of the targets where there is an intercept, which has no penalty. At the
+optimum they are. Near the optimum they are mended: the surplus of a class is taken from its rows in
+proportion, and given to the classes that have too little. For an L1 penalty q moves towards y until
+g is small enough.
 
 References
 ----------

@@ -1,16 +1,16 @@
-r"""The space that rows span, where they are fewer than the features.
+r"""The space that the rows span, where there are fewer rows than features.
 
-With a ridge penalty the minimum over W lies in the span of the centred rows: what is orthogonal to
-all of them changes no logit, and is penalised. So the problem can be posed for their principal
-components, of which there are no more than rows: with the eigenvectors U and eigenvalues
+With a ridge penalty the minimum over W lies in the span of the centred rows. The part of W that is
+orthogonal to all of them changes no logit, and is penalised. So the problem can be posed for their
+principal components, of which there are no more than rows. With the eigenvectors U and eigenvalues
 :math:`\Lambda` of the inner products :math:`X X^\top`, the components of the rows are
 :math:`U \Lambda^{1/2}`, and coefficients V for them are
 
 .. math::
     W = V Q^\top , \qquad Q = X^\top U \Lambda^{-1/2} , \qquad \|W\| = \|V\|
 
-for the features. It is the same problem, with a matrix as wide as it is long, whose columns are
-not correlated; X itself is read twice, to begin with and for W at the end.
+for the features. It is the same problem, for a square matrix whose columns are not
+correlated. X itself is read twice: at the beginning, and for W at the end.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
-"""Small tables, whose rows are kept as the parameters see them.
+"""Small tables: a scaled copy of all rows is kept.
 
-Where an evaluation takes microseconds, what surrounds it counts. Here it is two products and a
-softmax, and the Hessian that follows takes the probabilities from it.
+Where an evaluation takes microseconds, what surrounds it counts. Here an evaluation is two products
+and a softmax, and the Hessian that follows takes the probabilities from it.
 """
 
 import functools

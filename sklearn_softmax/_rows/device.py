@@ -1,7 +1,7 @@
 """Rows on a device: arrays of CuPy, of PyTorch, or of any library of the array API standard.
 
-Everything as long as there are rows, or as large as the parameters, is where X is. What comes back
-to the host are numbers.
+Arrays with an entry for each row, and arrays as large as the parameters, are where X is. Only
+numbers come back to the host.
 """
 
 import numpy as np

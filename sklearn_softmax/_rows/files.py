@@ -1,8 +1,8 @@
 """Rows in a file that is larger than memory, read in parts.
 
-A memory-mapped file is an array to :class:`RowBlocks`. What gives an array only when it is
-sliced (a dataset of h5py, an array of zarr) is read here: one part after another, while a thread
-reads the next.
+A memory-mapped file is an array to :class:`RowBlocks`. A dataset of h5py, or an array of zarr,
+gives an array only when it is sliced. It is read here, one part after another, while a thread reads
+the next.
 """
 
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,7 @@
 """Sums over rows: what one block of them adds to the totals.
 
-A sum is a plain value: it holds the parameters that it is taken at, and neither rows nor
-threads. So it can be sent to where the rows are.
+A sum is a plain value. It holds the parameters that it is taken at, but no rows and no threads. So
+it can be sent to where the rows are.
 """
 
 from dataclasses import dataclass

@@ -1,13 +1,13 @@
-"""BLAS threads, which the library's own threads take the place of during a fit.
+"""BLAS threads: there is one during a fit, which runs threads of its own.
 
 Most builds of OpenBLAS have one number of threads for the whole process; MKL, and OpenBLAS on
 OpenMP, have one for each thread that calls them. threadpoolctl finds the libraries, but OpenBLAS
 is told directly: from version 3.8 on, threadpoolctl lets only the first thread that sets its
 number set it again.
 
-Nothing here is counted up and down. What the numbers have to be follows from who is within, and
-``_Limits._settle`` makes them so. Whoever was interrupted in it can do it again, and so can a
-child process, whatever it was copied in the middle of.
+Nothing here is counted up and down. The numbers follow from which fits are running, and
+``_Limits._settle`` sets them. A thread that was interrupted there can settle again. So can a
+child process, even one that was forked in the middle of it.
 """
 
 import functools

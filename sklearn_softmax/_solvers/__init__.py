@@ -3,12 +3,14 @@
 - :mod:`.lbfgs`: L-BFGS from any inverse Hessian, its line search, and how its end is confirmed;
   orthant-wise for L1 penalties. :mod:`.history` holds the steps that it remembers.
 - :mod:`.dual_ascent`: sweeps over sparse rows, from which L-BFGS starts.
-- :mod:`.sgd`: epochs of minibatch SGD; :mod:`.sgd_steps` takes a step, :mod:`.sgd_metric` finds its
-  scales and rate, :mod:`.sgd_moments` what the rows of a stream have been like.
+- :mod:`.sgd`: epochs of minibatch SGD, and how the learning rate falls. :mod:`.sgd_steps` takes a
+  step. :mod:`.sgd_metric` says which scales and rate the rows bear, and
+  :mod:`sklearn_softmax._fitting_sgd` chooses between that and what the user gives.
+  :mod:`.sgd_moments` keeps what the rows of a stream have been like.
 - :mod:`.training`: the loop around a solver: what is recorded, who is told, when it ends.
   :mod:`.progress` tells when a curve has stopped falling.
 
-L-BFGS knows the curvature by two methods alone, so nothing here imports
-:mod:`sklearn_softmax._curvature`. Another solver is a generator in a file of its own, chosen in
-:mod:`sklearn_softmax._fitting`.
+L-BFGS is given the curvature, and :func:`.lbfgs.lbfgs` says what it asks of it. So nothing here
+imports :mod:`sklearn_softmax._curvature`. Another solver is a generator in a file of its own,
+chosen in :mod:`sklearn_softmax._fitting`.
 """

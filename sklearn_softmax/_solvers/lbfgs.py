@@ -1,8 +1,8 @@
 r"""L-BFGS from any initial inverse Hessian, and its orthant-wise form for L1 penalties.
 
 One loop, written as a generator: it yields the state after every iteration, and whoever
-drives it may look at it, report it, or stop. The objective is anything with
-``loss_gradient``; the curvature anything with ``update`` and ``solve``.
+drives it may look at it, report it, or stop. The docstring of :func:`lbfgs` says what the objective
+and the curvature must offer.
 
 Stopping. With H the current inverse Hessian and g the gradient, :math:`\tfrac12 g^\top H g` is
 the decrease that the next step expects: an estimate of how far the loss is above its minimum,

@@ -1,8 +1,9 @@
 """What a stream has shown of its features so far.
 
 The first rows of a stream may be few, or unlike those to come. So scales, metric and learning rate
-are taken from running moments, and taken anew as rows come in. Everything here is NumPy's, wherever
-the rows are, and as large as the parameters of a class, or as the metric: no row is kept.
+are taken from running moments, and taken anew as rows come in. All arrays here are NumPy arrays,
+wherever the rows are. They are as large as the parameters of a class, or as the metric. No row is
+kept.
 """
 
 from dataclasses import dataclass

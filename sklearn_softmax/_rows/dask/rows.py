@@ -1,9 +1,9 @@
 """Rows of a Dask collection: what is summed over them is summed where they are.
 
-Imported, with :mod:`sklearn_softmax._rows.dask.data`, where X is a collection of Dask's. A sum
-(:mod:`sklearn_softmax._rows.sums`) is a value, so it travels as one task to every partition; there
-the rows are a :class:`RowBlocks`, and the totals come back added up by a tree. Dask decides what
-runs where, and computes again what a lost worker took with it.
+This module and :mod:`sklearn_softmax._rows.dask.data` are imported where X is a Dask collection. A
+sum (:mod:`sklearn_softmax._rows.sums`) is a value, so it travels as one task to every partition.
+There the rows are a :class:`RowBlocks`. A tree adds up the totals on their way back. Dask decides
+what runs where, and computes again what a lost worker took with it.
 """
 
 import copy

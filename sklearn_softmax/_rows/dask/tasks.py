@@ -1,7 +1,7 @@
 """What Dask runs at a partition: functions of its rows.
 
-Module-level functions, which travel by name; their first argument are the rows, as whatever sums
-over them there (:func:`sklearn_softmax._rows.dispatch.rows_of`).
+These are module-level functions, which travel by name. Their first argument is the rows, as the
+object that sums over them there (:func:`sklearn_softmax._rows.dispatch.rows_of`).
 """
 
 import copy
