@@ -403,6 +403,14 @@ class SoftmaxRegressionClassifier(
                 ConvergenceWarning,
                 stacklevel=5,
             )
+        elif training.reason == "digits":
+            warnings.warn(
+                "The coefficients are so large that rounding them shifts the logits: features are "
+                f"collinear, or far from zero, and {self.coef_.dtype} cannot hold the model that "
+                "was found. Centre or drop such features, or lower C.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
         elif training.reason == "precision":
             warnings.warn(
                 "lbfgs stopped before the tolerance was reached: rounding errors hide any "
@@ -519,16 +527,15 @@ class SoftmaxRegressionClassifier(
         was_host = not is_foreign(X)
         with on_device_of(X):
             X = check_features(model, X, reset=False)
-            result, is_finite = _prediction.predict_blocks(
+            result = _prediction.predict_finite(
                 X,
                 model.coef_,
                 model.intercept_,
                 transform,
+                functools.partial(check_finite, model, X),
                 n_classes=len(model.classes_),
                 n_jobs=model.n_jobs,
             )
-            if not is_finite:  # (Finite X whose logits overflow is let through.)
-                check_finite(model, X)
             result = to_numpy(result) if was_host else result
             return result if labels is None else _prediction.labels_at(labels, result)
 

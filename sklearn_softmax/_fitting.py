@@ -8,7 +8,14 @@ import scipy.sparse as sp
 
 from . import _targets
 from ._curvature.choice import Curvature
-from ._fitting_sgd import SGDChunk, SGDFit, Stream, end_of_chunk, end_of_fit
+from ._fitting_sgd import (
+    SGDChunk,
+    SGDFit,
+    Stream,
+    end_of_chunk,
+    end_of_fit,
+    warning_of_far_features,
+)
 from ._objective.duality_gap import duality_gap
 from ._objective.linear import SoftmaxObjective, n_outputs
 from ._objective.principal_components import row_span
@@ -46,11 +53,25 @@ class Fitted:
 
 def initial_coefficients(estimator, data, *, warm):
     """Return (W, b) to start from: those of the estimator (``warm``), or zeros."""
-    if warm:
-        coef = estimator.coef_.toarray() if sp.issparse(estimator.coef_) else estimator.coef_
-        return coef.astype(np.float64), estimator.intercept_.astype(np.float64)
     n_rows = n_outputs(len(data.classes))
-    return np.zeros((n_rows, data.n_features)), np.zeros(n_rows)
+    if not warm:
+        return np.zeros((n_rows, data.n_features)), np.zeros(n_rows)
+    coef = _checked_start(estimator, "coef_", (n_rows, data.n_features))
+    return coef, _checked_start(estimator, "intercept_", (n_rows,))
+
+
+def _checked_start(estimator, name, shape):
+    """Return a fitted attribute, which may have been set by hand, in float64; or raise an error."""
+    values = getattr(estimator, name)
+    values = np.asarray(values.toarray() if sp.issparse(values) else values)
+    if values.dtype.kind not in "biuf" or values.shape != shape:
+        raise ValueError(
+            f"{name} must be an array of numbers of shape {shape} to go on from; it has the shape "
+            f"{values.shape} and the dtype {values.dtype}."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite to go on from; it holds NaN or infinity.")
+    return values.astype(np.float64)
 
 
 def fit_all(estimator, data, start, observer=None):
@@ -92,17 +113,18 @@ def fit_all(estimator, data, start, observer=None):
             n_iter_no_change=estimator.n_iter_no_change,
             observer=observer,
         )
-        said = None
+        said = []
         if estimator.solver == "sgd":
             is_warm = any(np.any(part) for part in start)
             first = objective.parameters(*start)
-            kept, said = end_of_fit(
+            kept, end = end_of_fit(
                 estimator, objective, first, training.vector, is_warm=is_warm and score is None
             )
             training.vector = kept
+            said = [end, warning_of_far_features(estimator, blocks)]
         model = _model(objective, training.vector, data)
-        if _loses_digits(objective, model) and training.reason == "converged":
-            training.reason = "precision"
+        if _loses_digits(objective, model):
+            training.reason = "digits"
         gap = _gap_of(objective, training, model)
     if estimator.solver == "sgd":
         stream = sgd.stream(
@@ -110,7 +132,7 @@ def fit_all(estimator, data, start, observer=None):
         )
     else:
         stream = Stream(blocks.total_weight, blocks.n_weighted)
-    return Fitted(model, training, stream, gap, [] if said is None else [said])
+    return Fitted(model, training, stream, gap, [text for text in said if text])
 
 
 def _gap_of(objective, training, model):
@@ -134,13 +156,13 @@ def fit_chunk(estimator, data, start, stream=None):
         make_objective = functools.partial(_objective, estimator)
         chunk = SGDChunk(estimator, blocks, make_objective, start, stream or Stream())
         objective, state, losses = chunk.run()
+        said = [end_of_chunk(estimator, losses), warning_of_far_features(estimator, blocks)]
     model = _model(objective, state.vector, data)
-    said = end_of_chunk(estimator, losses)
     return Fitted(
         model,
         Training(state, state.vector, [state.loss]),
         chunk.stream(model["coef_"], model["intercept_"]),
-        warnings=[] if said is None else [said],
+        warnings=[text for text in said if text],
     )
 
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_random_state
 
 from ._arrays.portable import to_numpy
-from ._objective.scaling import Scaling
+from ._objective.scaling import Scaling, far_features
 from ._solvers import sgd
 from ._solvers.sgd_metric import (
     FIRST_ROWS,
@@ -546,6 +546,21 @@ def _constant_value(objective):
         shares = np.append(shares, 1.0 - shares)
     shares = shares[shares > 0]
     return float(-np.sum(shares * np.log(shares)))
+
+
+def warning_of_far_features(estimator, blocks):
+    """Return what is to be said of sparse features that SGD cannot learn from, or None."""
+    is_auto = estimator.learning_rate_init == "auto"
+    if not (is_auto and blocks.is_sparse and blocks.n_weighted >= _FEW_ROWS):
+        return None
+    far = far_features(blocks)
+    if not len(far):
+        return None
+    return (
+        f"SGD does not centre sparse features, and feature {far[0]} is far from zero in nearly all "
+        f"rows, as are {len(far) - 1} others: it will learn little from them. Centre them, pass X "
+        "as a dense array, or take solver='lbfgs'."
+    )
 
 
 def end_of_chunk(estimator, losses):

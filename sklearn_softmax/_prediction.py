@@ -17,7 +17,24 @@ LARGEST_ROUNDING = 1e-4
 _SHOWN_ROWS = 64
 
 
-def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
+def predict_finite(X, coef, intercept, transform, check, **options):
+    """Return a function of the logits of each row, which are finite; or raise an error.
+
+    Parameters are those of :func:`predict_blocks`; ``check()`` raises an error if X is not finite.
+    """
+    result, is_finite = predict_blocks(X, coef, intercept, transform, **options)
+    if is_finite:
+        return result
+    check()
+    result, is_finite = predict_blocks(X, coef, intercept, transform, **options, dtype=np.float64)
+    if not is_finite:
+        raise ValueError(
+            "X holds values too large for this model: its logits are not finite. Scale X."
+        )
+    return result
+
+
+def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs, dtype=None):
     """Return a function of the logits of each row.
 
     Nothing as large as the logits of all rows is made besides the result.
@@ -35,6 +52,8 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
         Number of classes.
     n_jobs : int or None
         Number of threads.
+    dtype : dtype or None
+        What to take products in, where that is not the dtype of X.
 
     Returns
     -------
@@ -44,16 +63,16 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs):
     """
     with BlasRestored(), rows_of(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
         coef = coef.toarray() if sp.issparse(coef) else coef
-        dtype = blocks.dtype
-        if _needs_float64(blocks, coef):
-            blocks = blocks.recast(np.float64)
+        own_dtype = blocks.dtype
+        if dtype is not None or _needs_float64(blocks, coef):
+            blocks = blocks.recast(np.float64 if dtype is None else dtype)
         coef = coef.astype(blocks.dtype, order="F" if blocks.is_sparse else "C", copy=False)
         coef, intercept = blocks.place(coef), blocks.place(intercept.astype(blocks.dtype))
 
         sample = transform(blocks.place(np.zeros((n_classes, 1), dtype=blocks.dtype)))
         shape = blocks.n_rows, *sample.shape[:-1]
         sample_dtype = portable.dtype_of(sample)
-        result_dtype = dtype if sample_dtype.kind == "f" else sample_dtype
+        result_dtype = own_dtype if sample_dtype.kind == "f" else sample_dtype
         result = portable.empty(shape, blocks.sample, result_dtype)
         totals, share = [], blocks.sparse_share
 
@@ -88,9 +107,13 @@ def predict_rows(coef, intercept, transform, labels, X):
     positions that ``transform`` returns.
     """
     n_classes = max(len(intercept), 2)
-    result, is_finite = predict_blocks(X, coef, intercept, transform, n_classes=n_classes, n_jobs=1)
-    if not is_finite and not portable.all_finite(X):
-        raise ValueError("X contains NaN or infinity.")
+
+    def check():
+        if not portable.all_finite(X):
+            raise ValueError("X contains NaN or infinity.")
+
+    options = {"n_classes": n_classes, "n_jobs": 1}
+    result = predict_finite(X, coef, intercept, transform, check, **options)
     return result if labels is None else labels[result]
 
 

@@ -296,7 +296,7 @@ def refuse_for_streams(estimator):
 def check_warm_start(estimator, data):
     """Raise an error unless a fitted estimator has the classes and features of the data."""
     same_classes = np.array_equal(estimator.classes_, data.classes)
-    n_before, n_features = estimator.coef_.shape[1], data.n_features
+    n_before, n_features = np.shape(estimator.coef_)[-1], data.n_features
     if not same_classes or n_before != n_features:
         raise ValueError(
             "warm_start needs the classes and features of the last fit, "

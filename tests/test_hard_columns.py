@@ -167,3 +167,81 @@ def test_an_h0_that_takes_everything_for_flat_does_not_end_a_fit():
     *_, last = lbfgs(Bowl(), Walled(), np.zeros(3), tol=1e-6)
     assert last.status == "converged"
     assert_allclose(last.vector, 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e-24, 1e-30])
+def test_small_units_in_float32(table, size, both_ways):
+    X, y = table
+    clf = SoftmaxRegressionClassifier(C=np.inf).fit((X * size).astype(np.float32), y)
+    expected = SoftmaxRegressionClassifier(C=np.inf).fit(X, y)
+    assert_allclose(clf.loss_curve_[-1], expected.loss_curve_[-1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("tol", [0.3, 0.1, 1e-2])
+def test_a_loose_tolerance_is_kept_on_raw_digits(tol):
+    X, y = load_digits(return_X_y=True)
+    best = SoftmaxRegressionClassifier().fit(X, y)
+    clf = SoftmaxRegressionClassifier(tol=tol).fit(X, y)
+    assert clf.loss_curve_[-1] <= best.loss_curve_[-1] * (1 + 10 * tol**2)
+
+
+def test_many_parameters_keep_what_tol_promises(rng):
+    """Word counts, whose model of the curvature is a diagonal: judged by the duality gap."""
+    rate = 30.0 / np.arange(1, 801) ** 1.1
+    y = rng.integers(0, 4, 400)
+    X = rng.poisson(rate * np.exp(0.5 * rng.standard_normal((4, 800)))[y]).astype(float)
+    X = sp.csr_matrix(X)
+    clf = SoftmaxRegressionClassifier(tol=1e-3).fit(X, y)
+    best = SoftmaxRegressionClassifier(tol=1e-6, max_iter=5000).fit(X, y)
+    assert best.duality_gap_ <= 1e-7 * best.loss_curve_[-1]
+    assert clf.loss_curve_[-1] <= best.loss_curve_[-1] * (1 + 10 * 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_too_large_for_their_dtype_are_computed_or_refused(iris, dtype):
+    X, y = iris
+    clf = SoftmaxRegressionClassifier(C=1e4).fit(X.astype(dtype), y)
+    row = np.full((1, 4), np.finfo(dtype).max, dtype)
+    if dtype == np.float64:
+        with pytest.raises(ValueError, match="its logits are not finite"):
+            clf.predict_proba(row)
+    else:
+        expected = clf.predict_proba(row.astype(np.float64) / 1e30)
+        assert_allclose(clf.predict_proba(row), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("coef_", np.zeros((1, 4)), r"coef_ must be .* shape \(3, 4\)"),
+        ("coef_", np.full((3, 4), np.nan), "coef_ must be finite"),
+        ("intercept_", np.zeros(1), r"intercept_ must be .* shape \(3,\)"),
+        ("intercept_", 0.0, r"intercept_ must be .* shape \(3,\)"),
+    ],
+)
+def test_coefficients_set_by_hand_are_checked(iris, name, value, message):
+    X, y = iris
+    clf = SoftmaxRegressionClassifier(warm_start=True).fit(X, y)
+    setattr(clf, name, value)
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, y)
+    with pytest.raises(ValueError, match=message):
+        clf.partial_fit(X, y)
+
+
+def test_sgd_says_that_it_learns_little_from_sparse_features_far_from_zero(table):
+    X, y = table
+    stamp = 1.6e9 + 1e7 * X[:, :1]
+    rows = sp.csr_matrix(np.hstack([X * (X > 0), stamp, np.ones_like(stamp)]))
+    clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0)
+    with pytest.warns(match="feature 6 is far from zero in nearly all rows, as are 0 others"):
+        clf.fit(rows, y)
+    with pytest.warns(match="does not centre sparse features"):
+        SoftmaxRegressionClassifier().partial_fit(rows, y, classes=np.unique(y))
+
+
+def test_a_model_that_cannot_be_published_says_so(iris):
+    X, y = iris
+    X = np.hstack([X, 1 + 1e-8 * X])
+    with pytest.warns(match="rounding them shifts the logits"):
+        SoftmaxRegressionClassifier(C=np.inf).fit(X, y)

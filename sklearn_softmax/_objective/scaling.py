@@ -11,6 +11,8 @@ _FAR_ORIGIN = 100.0
 # Sparse features are scaled where the mean of one is so many standard deviations from zero, or the
 # root mean square of what is stored of one so many times larger, or smaller, than 1.
 _SPARSE_OFFSET, _SPARSE_SIZE = 30.0, 1e3
+# Moments below this are taken anew in float64.
+_LEAST_IN_FLOAT32 = 1e-30
 # Entries of a sparse matrix that are counted at once.
 _COUNTED = 1 << 16
 
@@ -134,6 +136,15 @@ class Scaling:
         return (coef_gradient - intercept_gradient[:, None] * self.center) / self.scale
 
 
+def far_features(blocks):
+    """Return the positions of sparse features that are far from zero in nearly all rows."""
+    if blocks.is_local and not _may_need_scaling(blocks.X):
+        return np.arange(0)
+    _, mean, square = _sparse_moments(blocks, np.zeros(blocks.n_features))
+    is_far = mean**2 * (1 + _SPARSE_OFFSET**-2) > square
+    return np.flatnonzero(is_far & (square - mean**2 > 1e-12 * square))  # (not if constant)
+
+
 def _dense_moments(blocks, *, center):
     """Return mean and variance of each feature; without ``center`` zeros and the mean square."""
     origin = np.zeros(blocks.n_features, dtype=blocks.dtype)
@@ -145,6 +156,10 @@ def _dense_moments(blocks, *, center):
                 first_mean = portable.namespace(first).mean(first, axis=0)
             origin = portable.to_numpy(portable.cast(first_mean, blocks.dtype))
     first_moment, second_moment = _moments_about(blocks, origin)
+    if blocks.dtype == np.float32 and np.any(second_moment < _LEAST_IN_FLOAT32):
+        # Squares of numbers below 1e-19 are lost in float32, though they are not themselves.
+        blocks = blocks.recast(np.float64)
+        first_moment, second_moment = _moments_about(blocks, origin)
     if not center:
         return np.zeros(blocks.n_features), second_moment
     variance = second_moment - first_moment**2

@@ -52,6 +52,9 @@ NEGLIGIBLE = 1e-4
 # So many steps are remembered for what they brought beside what was expected of them; a step along
 # which the curvature falls may bring more by the second number.
 _REMEMBERED, _USUAL_RATIO = 6, 2.0
+# Without a certificate the estimate of a model that is not exact must be so much smaller. A gap of
+# so many times the square of ``tol`` is one.
+_CAUTION_OF_MODELS, _CERTIFIED = 1e-2, 10.0
 # A bound for H0 makes the estimate small: there it must be so much smaller.
 _CAUTION = 1e-3
 # Where the estimated error is no more than so many rounding units of the loss, there is no more
@@ -274,7 +277,10 @@ class _Confirmation:
         """How small an estimate may be asked for to confirm what this one does not."""
         if self._has_l1 or self._curvature.is_bound:
             return RESOLUTION
-        return max(_CAUTION * self._tol**2, RESOLUTION) if self.is_excused else np.inf
+        if not self.is_excused:
+            return np.inf
+        caution = _CAUTION if self._curvature.replaces_steps else _CAUTION_OF_MODELS
+        return max(caution * self._tol**2, RESOLUTION)
 
     def __call__(self, state, gradient, steepest, expected, threshold):
         """Return whether a fit may end where a step expects a decrease of half of ``expected``."""
@@ -287,11 +293,15 @@ class _Confirmation:
         if not self._curvature.is_bound:
             if self._curvature.least_decrement(steepest) > max(expected, threshold):
                 return False
-            if self._certificate is None or not self._curvature.replaces_steps:
+            if self._certificate is None:
                 return True
-            # Steps of Newton's are cheap, and where nothing certifies the end some more are taken.
+            # Where nothing certifies the end, an estimate must be smaller: that of a model that is
+            # not exact may be a hundredth of the error, and steps of Newton's are cheap.
             self.is_excused = True
-            return self._gap(state, gradient) <= _LARGEST_VISIBLE * self._size(state)
+            largest = _CERTIFIED * self._tol**2
+            if self._curvature.replaces_steps:
+                largest = _LARGEST_VISIBLE
+            return self._gap(state, gradient) <= largest * self._size(state)
         if expected <= _CAUTION * threshold:
             return True
         return self._gap(state, gradient) <= self._tol**2 * self._size(state)

@@ -23,8 +23,8 @@ class Training:
         The objective after each iteration.
     validation_scores : list of float
         The score of the validation rows after each iteration, if there are any.
-    reason : {"converged", "precision", "max_iter", "validation", "callback"}
-        Why it ended.
+    reason : {"converged", "precision", "digits", "max_iter", "validation", "callback"}
+        Why it ended; "digits" where the model that it found cannot be published.
     """
 
     state: Any
