@@ -25,6 +25,8 @@ LAYERS = [
     "_training",
     "_ascent",
     "_span",
+    "_coordinate_descent",
+    "_quadratic",
     "_lbfgs",
     "_history",
     "_sgd",
@@ -33,6 +35,7 @@ LAYERS = [
     "_metric",
     "_running",
     "_certificate",
+    "_pairs",
     "_curvature",
     "_newton",
     "_factored",
@@ -80,9 +83,13 @@ def test_every_module_has_a_layer():
     assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} == set(LAYERS)
 
 
-@pytest.mark.parametrize("solver", ["_lbfgs", "_history", "_sgd", "_steps"])
+@pytest.mark.parametrize(
+    "solver", ["_lbfgs", "_history", "_coordinate_descent", "_quadratic", "_sgd", "_steps"]
+)
 def test_solvers_know_nothing_of_the_model(solver):
     assert imported_modules(PACKAGE / f"{solver}.py") <= {
+        "_lbfgs",
+        "_quadratic",
         "_history",
         "_progress",
         "_steps",
