@@ -28,26 +28,25 @@ from ._quadratic import minimise, steepest
 _LEAST_PULL, _ENTRANTS = 0.1, 1.0
 _CHEAP = 1.0
 # No Hessian is made of more parameters than this, or dearer than so many evaluations.
-MOST_PAIRS, DEAREST = 3000, 30.0
+_MOST_PAIRS, _DEAREST, _FEWEST_PAIRS = 3000, 30.0, 32
 # What a quadratic model may leave of the slope.
 _ACCURACY = 0.01
 # A step must bring this share of the decrease that the model's slope promises. Where rounding, of
-# this relative size, hides it, what pulls at the parameters must become less.
-_DECREASE, _SLACK, _LESS = 1e-4, 1e-9, 0.9
-_MAX_TRIALS = 8
-# Bounds of a step, in logits, that are tried where a step does not lead down.
-_MAX_NARROWINGS, _NARROWER, _WIDER = 12, 0.25, 2.0
-# The gap is looked at when its estimate is at most so many times what is allowed, and again when
-# that is less than it was by the second number.
-_NEAR, _NEARER = 1.0, 0.5
+# this relative size, may hide it, that is the second share, or what pulls at the parameters must
+# become less by the last number.
+_DECREASE, _SLACK, _CLEAR_DECREASE, _LESS = 1e-4, 1e-9, 0.1, 0.9
+_MAX_TRIALS = 4
+# Where a step does not lead down, the change of logits is bounded: first by the last number, at
+# most, then by less and less.
+_MAX_NARROWINGS, _NARROWER, _WIDER, _WIDEST = 16, 0.25, 2.0, 40.0
+# A model that promises less than this, relative to the loss, is a model of rounding errors.
+_LEAST_PROMISE = 1e-8 * RESOLUTION
 # The loss shows the square of an error down to its rounding unit, so a gap that falls like
 # the error may miss by so many roots of it, and no more than the second number.
 _ROUNDING_OF_GAP, _LARGEST_VISIBLE = 256.0, 1e-3
 
 
-def coordinate_descent(
-    objective, curvature, vector, *, tol, certificate, certificate_order=1, most_pairs=MOST_PAIRS
-):
+def coordinate_descent(objective, curvature, vector, *, tol, certificate, certificate_order=1):
     r"""Minimise a convex objective plus :math:`\sum_j \lambda_j |v_j|`.
 
     Parameters
@@ -63,7 +62,7 @@ def coordinate_descent(
         ``curvature(objective)`` returns what has ``hessian(matrix, pairs)``, ``cost(n_pairs)`` and
         ``largest_entries()``: see :class:`sklearn_softmax._pairs.PairCurvature`.
     vector : ndarray
-        Where to start.
+        Where to start; from zeros if the objective is larger there than at zero.
     tol : float
         When to stop.
     certificate : callable
@@ -71,8 +70,6 @@ def coordinate_descent(
         gradient of its smooth part, bounds how far the objective is above its minimum.
     certificate_order : {1, 2}, default=1
         It must be no more than ``tol`` to that power times the objective.
-    most_pairs : int
-        No Hessian is made of more parameters than this.
 
     Yields
     ------
@@ -86,13 +83,16 @@ def coordinate_descent(
         Where Hessians would be too large, the state for another solver to go on from, which has
         not been yielded.
     """
-    fit = _Fit(objective, curvature, certificate, tol, certificate_order, most_pairs)
+    fit = _Fit(objective, curvature, certificate, tol, certificate_order)
     point = fit.evaluate(fit.matrix(vector))
     if not (np.isfinite(point.loss) and all_finite(point.gradient)):
         raise ValueError(
             "The loss or its gradient is not finite at the start of the fit: X, or the "
             "coefficients of a warm start, hold values too large for their dtype. Scale them."
         )
+    if point.loss > objective.uniform_loss and point.matrix.any():
+        # Worse than nothing: where probabilities are all but 0 and 1 there is no curvature.
+        point = fit.evaluate(np.zeros_like(point.matrix))
     n_iter = 0
     while True:
         state = fit.state(point, n_iter)
@@ -127,18 +127,17 @@ class _Point:
 class _Fit:
     """What the iterations of a fit share. Parameters are those of :func:`coordinate_descent`."""
 
-    def __init__(self, objective, curvature, certificate, tol, order, most_pairs):
+    def __init__(self, objective, curvature, certificate, tol, order):
         self._make_curvature = curvature
         self._certificate = certificate
-        self._relative = tol**order
+        self._tol, self._relative = tol, tol**order
         self._order = order
-        self._most_pairs = most_pairs
         self._take(objective)
         self._l1, self._l2 = objective.penalty_columns
         self._bound = objective.largest_curvature
         self._negligible = NEGLIGIBLE * objective.uniform_loss
         self._n_evaluations = 0
-        self._last_estimate = np.inf
+        self._n_asked, self._n_to_wait = 0, 0
         self._reach: Any = np.inf  # how far logits may move in a step
         self._largest: Any = None
         self._decrement = np.inf
@@ -153,7 +152,7 @@ class _Fit:
         if precise is self._objective:
             return False
         self._take(precise)
-        self._last_estimate = np.inf
+        self._n_asked, self._n_to_wait = 0, 0
         return True
 
     def matrix(self, vector):
@@ -184,19 +183,28 @@ class _Fit:
         return max(abs(point.loss), self._negligible)
 
     def is_certified(self, point):
-        """Return whether the duality gap is small enough."""
+        """Return whether the duality gap is small enough.
+
+        It is looked at where its estimate is, and the more rarely the more often that was in vain.
+        """
         allowed = self._relative * self._size(point)
-        estimate = self._estimated_gap(point)
-        if estimate > min(_NEAR * allowed, _NEARER * self._last_estimate):
+        if self._estimated_gap(point) > allowed:
             return False
-        self._last_estimate = estimate
+        self._n_to_wait -= 1
+        if self._n_to_wait > 0:
+            return False
+        self._n_asked += 1
+        self._n_to_wait = self._n_asked
         return self._gap(point) <= allowed
 
     def last_status(self, point):
         """Return how a fit has ended from which no step leads down."""
-        visible = min(_ROUNDING_OF_GAP * np.sqrt(self._objective.epsilon), _LARGEST_VISIBLE)
-        allowed = max(self._relative, visible**self._order) * self._size(point)
-        return "converged" if self._gap(point) <= allowed else "precision"
+        allowed = self._relative
+        if self._decrement <= RESOLUTION * self._size(point):
+            # Where the loss shows no more, rounding errors are as large in the gap as they may be.
+            visible = min(_ROUNDING_OF_GAP * np.sqrt(self._objective.epsilon), _LARGEST_VISIBLE)
+            allowed = max(self._tol, visible)
+        return "converged" if self._gap(point) <= allowed * self._size(point) else "precision"
 
     def _gap(self, point):
         pack = self._objective.pack
@@ -222,7 +230,8 @@ class _Fit:
             gap += 0.5 * float(np.sum(beyond * beyond / l2[:n_features]))
         else:
             excess = float(np.max(beyond / l1[:n_features], initial=0.0))
-            gap += max(-product, 0.0) * excess / (1.0 + excess)
+            share = excess / (1.0 + excess)
+            gap += share * max(-product, 0.0) + share**2 * point.loss
         if self._objective.fit_intercept:
             shift = float(np.abs(slope[:, -1]).sum())
             gap += 2.0 * shift * (1.0 + float(np.abs(matrix[:, -1]).max()))
@@ -259,7 +268,7 @@ class _Fit:
 
     @property
     def _affordable(self):
-        return self._pairs_for(DEAREST)
+        return self._pairs_for(_DEAREST)
 
     @property
     def _cheap(self):
@@ -267,7 +276,7 @@ class _Fit:
 
     def _pairs_for(self, n_evaluations):
         unit = self._curvature.cost(1)
-        return int(min(self._most_pairs, max(np.sqrt(n_evaluations / unit), 32)))
+        return int(min(_MOST_PAIRS, max(np.sqrt(n_evaluations / unit), _FEWEST_PAIRS)))
 
     def step(self, point, pairs):
         """Return the next point; None where none leads down that rounding errors do not hide."""
@@ -278,7 +287,7 @@ class _Fit:
         for _ in range(_MAX_NARROWINGS):
             change, promised = self._model_step(point, pairs, hessian)
             self._decrement = -promised
-            if not promised < -RESOLUTION * RESOLUTION * self._size(point):
+            if not promised < -_LEAST_PROMISE * self._size(point):
                 return None
             found, length = self._search(point, pairs, change, promised)
             if found is not None:
@@ -312,10 +321,12 @@ class _Fit:
                 matrix[pairs] = np.where(is_zero, 0.0, matrix[pairs])
             found = self.evaluate(self._recentred(matrix))
             if np.isfinite(found.loss):
-                if found.loss <= point.loss + _DECREASE * length * promised:
+                may_be_hidden = -promised <= slack
+                share = _CLEAR_DECREASE if may_be_hidden else _DECREASE
+                if found.loss <= point.loss + share * length * promised:
                     return found, length
-                is_level = abs(found.loss - point.loss) <= slack
-                if is_level and -promised <= slack and self._pulls_less(found, point):
+                is_level = may_be_hidden and abs(found.loss - point.loss) <= slack
+                if is_level and self._pulls_less(found, point):
                     return found, length
             length *= 0.5
             if -promised * length <= self._objective.epsilon * abs(point.loss):
@@ -332,7 +343,7 @@ class _Fit:
             largest = self._curvature.largest_entries()
             self._largest = np.where(largest > 0, largest, 1.0)
         longest = float(np.max(np.abs(change) * self._largest[pairs[1]]))
-        self._reach = _NARROWER * min(self._reach, longest)
+        self._reach = _NARROWER * min(self._reach, longest, _WIDEST)
 
     def _recentred(self, matrix):
         """Add to each feature's coefficients the constant that the penalty likes best, in place."""

@@ -4,6 +4,7 @@ A model with few coefficients that are not zero has a small Hessian, whatever th
 features: it takes the columns of those, and no others.
 """
 
+import itertools
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from .functional import softmax
 # What the products of some rows' features and probabilities may take (bytes).
 _PRODUCT_BYTES = 4 << 20
 _FEWEST_ROWS = 64
+# An evaluation takes no less time than so many multiplications, however small the table.
+_LEAST_EVALUATION = 2_000_000
 
 
 class PairCurvature:
@@ -35,8 +38,9 @@ class PairCurvature:
     def cost(self, n_pairs):
         """Return what a Hessian of so many pairs costs, in evaluations of loss and gradient."""
         objective = self._objective
-        n_entries = objective.blocks.n_stored * objective.n_outputs
-        return 0.5 * n_pairs**2 * objective.blocks.n_rows / (2.0 * max(n_entries, 1))
+        evaluation = 2.0 * objective.blocks.n_stored * objective.n_outputs
+        hessian = 0.5 * n_pairs**2 * objective.blocks.n_rows
+        return hessian / max(evaluation, _LEAST_EVALUATION)
 
     def hessian(self, matrix, pairs):
         """Return the Hessian of the smooth part of the objective by some parameters.
@@ -121,7 +125,7 @@ class _PairSum:
         bounds = np.searchsorted(outputs, np.arange(objective.n_outputs + 1))
         segments = [
             (k, slice(low, high), places[low:high])
-            for k, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
+            for k, (low, high) in enumerate(itertools.pairwise(bounds))
             if high > low
         ]
         scaling = objective.scaling.of_columns(features)

@@ -4,9 +4,9 @@ r"""The minimum of a convex quadratic plus weighted absolute values, within boun
     \min_u \; g^\top (u - v) + \tfrac12 (u - v)^\top H (u - v) + \sum_t \lambda_t |u_t| ,
     \qquad |u_t - v_t| \le r_t
 
-Coordinate descent in covariance form [1]_ finds which coordinates are zero: a step along one of them
-costs a row of H. Where coordinates are correlated it crawls, and Newton's steps do the rest: with
-the signs held the problem is smooth, and one Cholesky factor of H on the support solves it.
+Coordinate descent in covariance form [1]_ finds which coordinates are zero: a step along one of
+them costs a row of H. Where coordinates are correlated it crawls, and Newton's steps do the rest:
+with the signs held the problem is smooth, and one Cholesky factor of H on the support solves it.
 
 References
 ----------
@@ -21,6 +21,8 @@ from scipy.linalg import lapack
 _MAX_ROUNDS = 50
 # Sweeps of the first round, which has to find the support, and of the others.
 _FIRST_SWEEPS, _SWEEPS = 8, 2
+# How often a Newton step may go on without what it has brought to zero.
+_MAX_REDUCTIONS = 20
 # What is added to a diagonal of 1 first, and by what it grows where that is not enough.
 _RIDGE, _GROWTH = 1e-13, 100.0
 
@@ -50,7 +52,7 @@ def minimise(hessian, gradient, start, l1, radius, accuracy):
         _sweep(hessian, diagonal, slope, point, l1, bounds, n_sweeps)
         if _slope_left(point, slope, l1, bounds, diagonal) <= enough:
             break
-        _newton_step(hessian, diagonal, slope, point, l1, bounds)
+        _newton_steps(hessian, diagonal, slope, point, l1, bounds)
         if _slope_left(point, slope, l1, bounds, diagonal) <= enough:
             break
     return point, slope
@@ -86,33 +88,38 @@ def _sweep(hessian, diagonal, slope, point, l1, bounds, n_sweeps):
                 slope += (new - before) * hessian[t]
 
 
-def _newton_step(hessian, diagonal, slope, point, l1, bounds):
-    """Minimise over the support with the signs held, in place, as far as they hold."""
-    sign = np.sign(point)
-    is_inside = (point > bounds[0]) & (point < bounds[1])
-    support = np.flatnonzero(((point != 0) | (l1 == 0)) & is_inside)
-    if not len(support):
-        return
-    inner = hessian[np.ix_(support, support)]
-    here, sign = point[support], np.where(l1[support] > 0, sign[support], 0.0)
-    downhill = -(slope[support] + l1[support] * sign)
-    step = _solve(inner, diagonal[support], downhill)
-    lower = np.where(sign > 0, np.maximum(bounds[0][support], 0.0), bounds[0][support])
-    upper = np.where(sign < 0, np.minimum(bounds[1][support], 0.0), bounds[1][support])
-    target = np.clip(here + step, lower, upper)
-    change = target - here
-    if not np.array_equal(target, here + step):
-        # What crosses becomes zero, if that leads down; else the step ends where the first does.
-        promised = change @ downhill - 0.5 * change @ (inner @ change)
-        if not promised > 0:
+def _newton_steps(hessian, diagonal, slope, point, l1, bounds):
+    """Minimise over the support with the signs held, in place.
+
+    Parameters that reach zero, or a bound, stay there, and the others go on without them.
+    """
+    for _ in range(_MAX_REDUCTIONS):
+        is_inside = (point > bounds[0]) & (point < bounds[1])
+        support = np.flatnonzero(((point != 0) | (l1 == 0)) & is_inside)
+        if not len(support):
+            return
+        sign = np.where(l1[support] > 0, np.sign(point[support]), 0.0)
+        lower = np.where(sign > 0, np.maximum(bounds[0][support], 0.0), bounds[0][support])
+        upper = np.where(sign < 0, np.minimum(bounds[1][support], 0.0), bounds[1][support])
+        inner = hessian[np.ix_(support, support)]
+        downhill = -(slope[support] + l1[support] * sign)
+        step = _solve(inner, diagonal[support], downhill)
+        here = point[support]
+        target = np.clip(here + step, lower, upper)
+        is_whole = np.array_equal(target, here + step)
+        change = target - here
+        if not is_whole and not change @ downhill > 0.5 * change @ (inner @ change):
+            # All that cross at once would lead up: only the first one does.
             room = np.where(step > 0, upper, lower) - here
-            share = np.divide(room, step, out=np.ones_like(step), where=step != 0)
-            share = np.where(step != 0, share, np.inf)
+            share = np.divide(room, step, out=np.full_like(step, np.inf), where=step != 0)
             first = float(np.min(share))
-            target = np.where(share <= first, np.where(step > 0, upper, lower), here + first * step)
+            ends = np.where(step > 0, upper, lower)
+            target = np.where(share <= first, ends, here + first * step)
             change = target - here
-    point[support] = target
-    slope += change @ hessian[support]
+        point[support] = target
+        slope += change @ hessian[support]
+        if is_whole:
+            return
 
 
 def _solve(matrix, diagonal, vector):

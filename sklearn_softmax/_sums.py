@@ -153,7 +153,7 @@ class DualTerms(_LinearSum):
         logits = linear_logits(block.X, self.coef, self.intercept, share)
         weight = block.row_weights
         for start in range(0, logits.shape[1], _DUAL_ROWS):
-            part = slice(start, start + _DUAL_ROWS)
+            part = slice(start, min(start + _DUAL_ROWS, logits.shape[1]))
             proba = softmax(_arrays.cast(logits[:, part], np.float64), axis=0)
             target = smoothed_targets(block.y[..., part], proba, self.label_smoothing)
             entropies, residual = dual_rows(proba, target, self.repair, self.share)
