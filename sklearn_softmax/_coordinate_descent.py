@@ -26,6 +26,8 @@ from ._quadratic import minimise, steepest
 # most as many as this multiple of the support; or as many as make a Hessian no dearer than a
 # few evaluations.
 _LEAST_PULL, _ENTRANTS = 0.1, 1.0
+# There must be room for so many at least, relative to the support.
+_LEAST_ROOM = 0.1
 _CHEAP = 1.0
 # No Hessian is made of more parameters than this, or dearer than so many evaluations.
 _MOST_PAIRS, _DEAREST, _FEWEST_PAIRS = 3000, 30.0, 32
@@ -259,7 +261,10 @@ class _Fit:
         scores[:, n_features:] = 0.0
         scores[is_chosen] = 0.0
         candidates = np.flatnonzero(scores > _LEAST_PULL * scores.max())
-        n_entrants = int(min(max(_ENTRANTS * n_support, self._cheap - n_support), most - n_support))
+        room = most - n_support
+        if room < min(len(candidates), 1 + int(_LEAST_ROOM * n_support)):
+            return None
+        n_entrants = int(min(max(_ENTRANTS * n_support, self._cheap - n_support), room))
         if len(candidates) > n_entrants:
             order = np.argsort(-scores.ravel()[candidates], kind="stable")
             candidates = candidates[order[:n_entrants]]
