@@ -41,8 +41,10 @@ _MAX_TRIALS = 4
 # Where a step does not lead down, the change of logits is bounded: first by the last number, at
 # most, then by less and less.
 _MAX_NARROWINGS, _NARROWER, _WIDER, _WIDEST = 16, 0.25, 2.0, 40.0
+# After so many iterations that have not lowered the objective it is as low as rounding lets it be.
+_PATIENCE = 10
 # A model that promises less than this, relative to the loss, is a model of rounding errors.
-_LEAST_PROMISE = 1e-8 * RESOLUTION
+_LEAST_PROMISE = RESOLUTION**2
 # The loss shows the square of an error down to its rounding unit, so a gap that falls like
 # the error may miss by so many roots of it, and no more than the second number.
 _ROUNDING_OF_GAP, _LARGEST_VISIBLE = 256.0, 1e-3
@@ -105,7 +107,7 @@ def coordinate_descent(objective, curvature, vector, *, tol, certificate, certif
         if pairs is None:
             return state
         yield state
-        found = fit.step(point, pairs)
+        found = None if fit.has_stalled else fit.step(point, pairs)
         while found is None and fit.refine():
             point = fit.evaluate(point.matrix)
             found = fit.step(point, pairs)
@@ -113,6 +115,7 @@ def coordinate_descent(objective, curvature, vector, *, tol, certificate, certif
             state.loss = point.loss
             yield fit.ended(state, point, fit.last_status(point))
             return None
+        fit.note(found.loss < point.loss * (1 - np.sign(point.loss) * RESOLUTION))
         point, n_iter = found, n_iter + 1
 
 
@@ -140,6 +143,7 @@ class _Fit:
         self._negligible = NEGLIGIBLE * objective.uniform_loss
         self._n_evaluations = 0
         self._n_asked, self._n_to_wait = 0, 0
+        self._n_stalled = 0
         self._reach: Any = np.inf  # how far logits may move in a step
         self._largest: Any = None
         self._decrement = np.inf
@@ -154,8 +158,17 @@ class _Fit:
         if precise is self._objective:
             return False
         self._take(precise)
-        self._n_asked, self._n_to_wait = 0, 0
+        self._n_asked, self._n_to_wait, self._n_stalled = 0, 0, 0
         return True
+
+    def note(self, is_lower):
+        """Take note of whether an iteration has lowered the objective."""
+        self._n_stalled = 0 if is_lower else self._n_stalled + 1
+
+    @property
+    def has_stalled(self):
+        """Whether the objective has long been as low as rounding lets it be."""
+        return self._n_stalled >= _PATIENCE
 
     def matrix(self, vector):
         """Return the parameters of a vector, for keeps."""

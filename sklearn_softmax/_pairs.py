@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.linalg import blas
 
 from ._rows import scaled_rows, slices
@@ -19,8 +20,11 @@ from .functional import softmax
 # What the products of some rows' features and probabilities may take (bytes).
 _PRODUCT_BYTES = 4 << 20
 _FEWEST_ROWS = 64
+# The same for the logits of sparse rows.
+_LOGIT_BYTES = 32 << 20
 # An evaluation takes no less time than so many multiplications, however small the table.
 _LEAST_EVALUATION = 2_000_000
+_SPARSE_COST = 10.0
 
 
 class PairCurvature:
@@ -39,8 +43,17 @@ class PairCurvature:
         """Return what a Hessian of so many pairs costs, in evaluations of loss and gradient."""
         objective = self._objective
         evaluation = 2.0 * objective.blocks.n_stored * objective.n_outputs
-        hessian = 0.5 * n_pairs**2 * objective.blocks.n_rows
-        return hessian / max(evaluation, _LEAST_EVALUATION)
+        factor = n_pairs**3 / 3
+        if self._is_by_entries:
+            # (Sparse products, of the loss and the Hessian, go slowly beside dense ones.)
+            evaluation, hessian = _SPARSE_COST * evaluation, 0.0
+        else:
+            hessian = 0.5 * n_pairs**2 * objective.blocks.n_rows
+        return (hessian + factor) / max(evaluation, _LEAST_EVALUATION)
+
+    @property
+    def _is_by_entries(self):
+        return self._objective.blocks.is_sparse and self._objective.scaling.is_trivial
 
     def hessian(self, matrix, pairs):
         """Return the Hessian of the smooth part of the objective by some parameters.
@@ -148,6 +161,9 @@ class _PairSum:
     def add(self, block, totals, share=None):
         """Add a block's."""
         weight = block.row_weights
+        if sp.issparse(block.X) and self.scaling.is_trivial:
+            self._add_entries(sp.csr_array(block.X), weight, totals)
+            return
         for part in slices(0, block.X.shape[0], self._part_rows):
             X = block.X[part][:, self.features]
             rows = scaled_rows(X, self.scaling, self.fit_intercept)
@@ -177,6 +193,61 @@ class _PairSum:
             block += z.T @ z
         if len(blocks) > 1:
             blas.dsyrk(-1.0, products.T, beta=1.0, c=whole, lower=1, overwrite_c=1)
+
+    def _add_entries(self, X, weight, totals):
+        """Add what sparse rows contribute, by what is stored of them alone.
+
+        A row has few of the features, and so few of the pairs: their products are sparse. Those
+        of the intercepts, which all rows have, are not.
+        """
+        for part in slices(
+            0, X.shape[0], max(_FEWEST_ROWS, _LOGIT_BYTES // (8 * len(self.matrix)))
+        ):
+            self._add_sparse_part(X[part], weight[part], totals)
+
+    def _add_sparse_part(self, X, weight, totals):
+        n_used = len(self.features)
+        X = X[:, self.features]
+        logits = (X @ self.matrix[:, :n_used].T).T
+        if self.fit_intercept:
+            logits += self.matrix[:, n_used:]
+        proba = softmax(with_reference(logits), axis=0)
+        variance = spread(proba)[-len(self.matrix) :]
+        proba = proba[-len(self.matrix) :]
+        outputs = np.concatenate([np.full(len(places), k) for k, _, places in self.segments])
+        places = np.concatenate([places for _, _, places in self.segments])
+        is_feature = places < n_used
+        # One column for each pair of a feature, with the row's probability of the class in it.
+        entries = X[:, places[is_feature]].tocoo()
+        row, pair = entries.coords
+        output = outputs[is_feature][pair]
+        shape = X.shape[0], int(is_feature.sum())
+        root = np.sqrt(weight)
+        product = sp.csr_array((entries.data * proba[output, row] * root[row], (row, pair)), shape)
+        free = outputs[~is_feature]
+        shared = proba[free] * root
+        whole, *blocks = totals
+        feature_pairs, free_pairs = np.flatnonzero(is_feature), np.flatnonzero(~is_feature)
+        whole[np.ix_(feature_pairs, feature_pairs)] -= (product.T @ product).toarray()
+        if len(free_pairs):
+            across = product.T @ shared.T
+            whole[np.ix_(feature_pairs, free_pairs)] -= across
+            whole[np.ix_(free_pairs, feature_pairs)] -= across.T
+            whole[np.ix_(free_pairs, free_pairs)] -= shared @ shared.T
+        # Within a class the same, but of p (1 - p): by itself, or it would lose digits.
+        spread_root = np.sqrt(variance[output, row] * weight[row])
+        own = sp.csc_array((entries.data * spread_root, (row, pair)), shape)
+        means = np.bincount(pair, entries.data * spread_root**2, shape[1])
+        start = 0
+        for (k, _, places_of_k), block in zip(self.segments, blocks, strict=True):
+            n_own = int((places_of_k < n_used).sum())
+            stop = start + n_own
+            block[:n_own, :n_own] += (own[:, start:stop].T @ own[:, start:stop]).toarray()
+            if n_own < len(places_of_k):
+                block[n_own, :n_own] += means[start:stop]
+                block[:n_own, n_own] += means[start:stop]
+                block[n_own, n_own] += variance[k] @ weight
+            start = stop
 
     def assembled(self, totals):
         """Return the whole Hessian from the totals."""

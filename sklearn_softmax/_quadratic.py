@@ -18,13 +18,13 @@ import numpy as np
 from scipy.linalg import lapack
 
 # Rounds of a few sweeps and a Newton step, at most.
-_MAX_ROUNDS = 50
+_MAX_ROUNDS = 20
 # Sweeps of the first round, which has to find the support, and of the others.
 _FIRST_SWEEPS, _SWEEPS = 8, 2
 # How often a Newton step may go on without what it has brought to zero.
-_MAX_REDUCTIONS = 20
+_MAX_REDUCTIONS = 10
 # What is added to a diagonal of 1 first, and by what it grows where that is not enough.
-_RIDGE, _GROWTH = 1e-13, 100.0
+_RIDGE, _GROWTH = 1e-14, 10.0
 
 
 def minimise(hessian, gradient, start, l1, radius, accuracy):
@@ -50,8 +50,7 @@ def minimise(hessian, gradient, start, l1, radius, accuracy):
     for i in range(_MAX_ROUNDS):
         n_sweeps = _FIRST_SWEEPS if i == 0 else _SWEEPS
         _sweep(hessian, diagonal, slope, point, l1, bounds, n_sweeps)
-        if _slope_left(point, slope, l1, bounds, diagonal) <= enough:
-            break
+        # (Sweeps may leave little slope far from the minimum: what is flat is Newton's.)
         _newton_steps(hessian, diagonal, slope, point, l1, bounds)
         if _slope_left(point, slope, l1, bounds, diagonal) <= enough:
             break
