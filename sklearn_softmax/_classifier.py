@@ -65,12 +65,14 @@ class SoftmaxRegressionClassifier(
         in [0, 1).
     solver : {"auto", "lbfgs", "coordinate_descent", "sgd"}, default="auto"
         "lbfgs" uses all rows at each step and starts from the curvature of the problem: it
-        finds the optimum, and fast. "coordinate_descent" is for L1 and the elastic net alone, and
-        for NumPy arrays and sparse matrices in memory: Newton's steps on the few coefficients
-        that are not zero, by descent along one coordinate after the other. Where more than 3000
-        coefficients are not zero, or so many that a Hessian of them costs more than 30 evaluations
-        of the loss, "lbfgs" goes on from there. "auto" is "coordinate_descent" wherever that is
-        possible, and "lbfgs" elsewhere. "sgd" uses ``batch_size`` rows at a time.
+        finds the optimum, and fast. "coordinate_descent" is for L1 and the elastic net: Newton's
+        steps on the few coefficients that are not zero, which descent along one coordinate after
+        the other finds. X must be a NumPy array or a SciPy sparse matrix. "auto" is
+        "coordinate_descent" where that can be had, and "lbfgs" for other penalties, and for X in
+        files, on Dask, or of other array libraries. Where too many coefficients are not zero,
+        "lbfgs" takes over in the middle: more than 3000, or so many that a Hessian costs more
+        than 30 evaluations of the loss (by a count of multiplications). "sgd" uses ``batch_size``
+        rows at a time.
     max_iter : int, default=1000
         Largest number of iterations, or of epochs ("sgd"). All solvers end much earlier.
     tol : float, default=1e-4
@@ -78,7 +80,7 @@ class SoftmaxRegressionClassifier(
         relative error that is left, :math:`\sqrt{g^\top H g / f}` for gradient g, estimated
         inverse Hessian H and objective f, is no larger: then the objective is within about
         ``tol**2 / 2`` of its minimum, relatively. With an L1 penalty it ends when
-        ``duality_gap_`` is at most ``tol`` times the objective (``tol**2`` times for the elastic
+        the duality gap is at most ``tol`` times the objective (``tol**2`` times for the elastic
         net), which is then as close to its minimum, or closer. An objective below a
         ten-thousandth of that of equally probable classes counts as that, and no fit is better
         than the rounding errors of the dtype of X.
