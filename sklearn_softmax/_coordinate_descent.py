@@ -40,7 +40,7 @@ _DECREASE, _SLACK, _CLEAR_DECREASE, _LESS = 1e-4, 1e-9, 0.1, 0.9
 _MAX_TRIALS = 4
 # Where a step does not lead down, the change of logits is bounded: first by the last number, at
 # most, then by less and less.
-_MAX_NARROWINGS, _NARROWER, _WIDER, _WIDEST = 16, 0.25, 2.0, 40.0
+_MAX_NARROWINGS, _NARROWER, _WIDER, _WIDEST = 16, 0.25, 8.0, 40.0
 # After so many iterations that have not lowered the objective it is as low as rounding lets it be.
 _PATIENCE = 10
 # A model that promises less than this, relative to the loss, is a model of rounding errors.

@@ -21,6 +21,8 @@ from scipy.linalg import lapack
 _MAX_ROUNDS = 20
 # Sweeps of the first round, which has to find the support, and of the others.
 _FIRST_SWEEPS, _SWEEPS = 8, 2
+# Rounds end after so many in a row that have not brought the slope to this share of the least.
+_PATIENCE, _PROGRESS = 6, 0.9
 # How often a Newton step may go on without what it has brought to zero.
 _MAX_REDUCTIONS = 10
 # What is added to a diagonal of 1 first, and by what it grows where that is not enough.
@@ -46,13 +48,17 @@ def minimise(hessian, gradient, start, l1, radius, accuracy):
     point, slope = start.copy(), gradient.copy()
     bounds = start - radius, start + radius
     diagonal = hessian.diagonal().copy()
-    enough = accuracy * _slope_left(point, slope, l1, bounds, diagonal)
+    least = _slope_left(point, slope, l1, bounds, diagonal)
+    enough, n_in_vain = accuracy * least, 0
     for i in range(_MAX_ROUNDS):
         n_sweeps = _FIRST_SWEEPS if i == 0 else _SWEEPS
         _sweep(hessian, diagonal, slope, point, l1, bounds, n_sweeps)
         # (Sweeps may leave little slope far from the minimum: what is flat is Newton's.)
         _newton_steps(hessian, diagonal, slope, point, l1, bounds)
-        if _slope_left(point, slope, l1, bounds, diagonal) <= enough:
+        left = _slope_left(point, slope, l1, bounds, diagonal)
+        n_in_vain = n_in_vain + 1 if left > _PROGRESS * least else 0
+        least = min(left, least)
+        if left <= enough or n_in_vain >= _PATIENCE:
             break
     return point, slope
 
