@@ -137,7 +137,7 @@ class SoftmaxObjective:
         if self.blocks.dtype == np.float64:
             return self
         blocks = self.blocks.recast(np.float64)
-        return SoftmaxObjective(blocks, **self._options, scaling=self.scaling)
+        return SoftmaxObjective(blocks, **self._options, scaling=self.scaling, span=self._span)
 
     def rough(self):
         """Return the same objective with products in float32; None where that would not do.
