@@ -201,9 +201,9 @@ class _Fit:
         """Return whether the duality gap is small enough.
 
         It is looked at where its estimate is, and the more rarely the more often that was in vain.
-        A gap that falls like the error says little of what another step would bring. So the last one
-        must have promised no more than ``tol``, relatively, of which the next leaves about the square;
-        or the gap must be at most ``tol**2``.
+        A gap that falls like the error says little of what another step would bring. So the last
+        one must have promised no more than ``tol``, relatively, of which the next leaves about the
+        square; or the gap must be at most ``tol**2``.
         """
         is_far = self._tol * self._size(point) < self._decrement < np.inf
         allowed = (self._tol**2 if is_far else self._relative) * self._size(point)
