@@ -69,17 +69,24 @@ class SoftmaxRegressionClassifier(
     label_smoothing : float, default=0.0
         Replace each target y by ``(1 - label_smoothing) * y + label_smoothing / n_classes``;
         in [0, 1).
-    solver : {"lbfgs", "sgd"}, default="lbfgs"
+    solver : {"auto", "lbfgs", "coordinate_descent", "sgd"}, default="auto"
         "lbfgs" uses all rows at each step and starts from the curvature of the problem: it
-        finds the optimum, and fast. "sgd" uses ``batch_size`` rows at a time.
+        finds the optimum, and fast. "coordinate_descent" is for L1 and the elastic net: Newton's
+        steps on the few coefficients that are not zero, which descent along one coordinate after
+        the other finds. X must be a NumPy array or a SciPy sparse matrix. "auto" is
+        "coordinate_descent" where that can be had, and "lbfgs" for other penalties, and for X in
+        files, on Dask, or of other array libraries. Where too many coefficients are not zero,
+        "lbfgs" takes over in the middle: more than 3000, or so many that a Hessian costs more
+        than 30 evaluations of the loss (by a count of multiplications). "sgd" uses ``batch_size``
+        rows at a time.
     max_iter : int, default=1000
-        Largest number of iterations ("lbfgs") or epochs ("sgd"). Both end much earlier.
+        Largest number of iterations, or of epochs ("sgd"). All solvers end much earlier.
     tol : float, default=1e-4
-        How close to the optimum "lbfgs" ends, or it warns. Without an L1 penalty it ends when the
+        How close to the optimum a fit ends, or it warns. Without an L1 penalty it ends when the
         relative error that is left, :math:`\sqrt{g^\top H g / f}` for gradient g, estimated
         inverse Hessian H and objective f, is no larger: then the objective is within about
         ``tol**2 / 2`` of its minimum, relatively. With an L1 penalty it ends when
-        ``duality_gap_`` is at most ``tol`` times the objective (``tol**2`` times for the elastic
+        the duality gap is at most ``tol`` times the objective (``tol**2`` times for the elastic
         net), which is then as close to its minimum, or closer. An objective below a
         ten-thousandth of that of equally probable classes counts as that, and no fit is better
         than the rounding errors of the dtype of X.
@@ -127,8 +134,8 @@ class SoftmaxRegressionClassifier(
         Whether to draw the rows in another order each epoch.
     early_stopping : bool, default=False
         Whether to set rows aside, end when their score has not risen by ``tol`` for
-        ``n_iter_no_change`` iterations, and keep the best model, be it the start. Both solvers
-        do.
+        ``n_iter_no_change`` iterations, and keep the best model, be it the start. All
+        solvers do.
     validation_fraction : float, default=0.1
         Share of the rows set aside, in (0, 1). Each class keeps a row to train on.
     n_iter_no_change : int, default=5
@@ -198,7 +205,7 @@ class SoftmaxRegressionClassifier(
         "fit_intercept": ["boolean"],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-        "solver": [StrOptions({"lbfgs", "sgd"})],
+        "solver": [StrOptions({"auto", "lbfgs", "coordinate_descent", "sgd"})],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
@@ -227,7 +234,7 @@ class SoftmaxRegressionClassifier(
         fit_intercept=True,
         class_weight=None,
         label_smoothing=0.0,
-        solver="lbfgs",
+        solver="auto",
         max_iter=1000,
         tol=1e-4,
         warm_start=False,
@@ -327,7 +334,7 @@ class SoftmaxRegressionClassifier(
             self.duality_gap_ = fitted.duality_gap
             if self.early_stopping:
                 self.validation_score_curve_ = training.validation_scores
-            self._warn_unless_converged(training)
+            self._warn_unless_converged(training, fitted.solver)
             for said in fitted.warnings:
                 warnings.warn(said, ConvergenceWarning, stacklevel=4)
         context.call_on_fit_task_end(estimator=self, **reported, reconstruction_attributes={})
@@ -394,11 +401,11 @@ class SoftmaxRegressionClassifier(
         self.n_iter_ = np.array([n_iter], dtype=np.int32)
         self.loss_curve_ = loss_curve
 
-    def _warn_unless_converged(self, training: Training):
+    def _warn_unless_converged(self, training: Training, solver):
         if training.reason == "max_iter":
-            unit = "iterations" if self.solver == "lbfgs" else "epochs"
+            unit = "epochs" if solver == "sgd" else "iterations"
             warnings.warn(
-                f"{self.solver} did not converge in max_iter={self.max_iter} {unit}. Increase "
+                f"{solver} did not converge in max_iter={self.max_iter} {unit}. Increase "
                 f"max_iter, or tol (now {self.tol:g}).",
                 ConvergenceWarning,
                 stacklevel=5,
@@ -413,7 +420,7 @@ class SoftmaxRegressionClassifier(
             )
         elif training.reason == "precision":
             warnings.warn(
-                "lbfgs stopped before the tolerance was reached: rounding errors hide any "
+                f"{solver} stopped before the tolerance was reached: rounding errors hide any "
                 f"further decrease of the loss in {self.coef_.dtype}. Scale the features, pass X "
                 f"as float64, or increase tol (now {self.tol:g}).",
                 ConvergenceWarning,

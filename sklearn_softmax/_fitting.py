@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from . import _targets
 from ._curvature.choice import Curvature
+from ._curvature.pairs import PairCurvature
 from ._fitting_sgd import (
     SGDChunk,
     SGDFit,
@@ -22,6 +23,7 @@ from ._objective.principal_components import row_span
 from ._objective.small_table import TableObjective, is_small
 from ._prediction import LARGEST_ROUNDING
 from ._solvers import dual_ascent
+from ._solvers.coordinate_descent import coordinate_descent
 from ._solvers.lbfgs import lbfgs
 from ._solvers.training import Training, train
 
@@ -40,6 +42,8 @@ class Fitted:
         For the next ``partial_fit``.
     duality_gap : float
         How far the model is from the optimum at most.
+    solver : str
+        Which solver it was.
     warnings : list of str
         What is to be said of how SGD has ended.
     """
@@ -48,6 +52,7 @@ class Fitted:
     training: Training
     stream: Stream
     duality_gap: float = np.inf
+    solver: str = "sgd"
     warnings: list = field(default_factory=list)
 
 
@@ -93,13 +98,15 @@ def fit_all(estimator, data, start, observer=None):
     Fitted
     """
     with data.rows(estimator.n_jobs) as blocks:
+        solver = choose_solver(estimator, blocks)
         score = _set_rows_aside(estimator, data, blocks) if estimator.early_stopping else None
-        if estimator.solver == "lbfgs":
-            objective = _lbfgs_objective(estimator, blocks)
+        if solver != "sgd":
+            objective = _batch_objective(estimator, blocks)
             if not objective.l1 and objective.n_outputs > 1:
                 # Steps keep what coefficients sum to over the classes; the optimum has it at 0.
                 start = start[0] - start[0].mean(axis=0), start[1]
-            iterates = _lbfgs_iterates(estimator, objective, objective.parameters(*start))
+            solve = _lbfgs_iterates if solver == "lbfgs" else _descent_iterates
+            iterates = solve(estimator, objective, objective.parameters(*start))
         else:
             sgd = SGDFit(estimator, blocks, functools.partial(_objective, estimator), start)
             objective, iterates = sgd.objective, sgd.iterates
@@ -114,7 +121,7 @@ def fit_all(estimator, data, start, observer=None):
             observer=observer,
         )
         said = []
-        if estimator.solver == "sgd":
+        if solver == "sgd":
             is_warm = any(np.any(part) for part in start)
             first = objective.parameters(*start)
             kept, end = end_of_fit(
@@ -126,13 +133,34 @@ def fit_all(estimator, data, start, observer=None):
         if _loses_digits(objective, model):
             training.reason = "digits"
         gap = _gap_of(objective, training, model)
-    if estimator.solver == "sgd":
+    if solver == "sgd":
         stream = sgd.stream(
             training.state.restored(training.vector), model["coef_"], model["intercept_"]
         )
     else:
         stream = Stream(blocks.total_weight, blocks.n_weighted)
-    return Fitted(model, training, stream, gap, [text for text in said if text])
+    return Fitted(model, training, stream, gap, solver, [text for text in said if text])
+
+
+def choose_solver(estimator, blocks):
+    """Return the name of the solver for some rows, or raise an error where it cannot be had."""
+    if estimator.solver in ("lbfgs", "sgd"):
+        return estimator.solver
+    has_l1 = estimator.l1_ratio > 0 and np.isfinite(estimator.C)
+    is_at_hand = blocks.is_local and blocks.is_in_memory and blocks.is_numpy
+    if has_l1 and is_at_hand:
+        return "coordinate_descent"
+    if estimator.solver == "auto":
+        return "lbfgs"
+    if not has_l1:
+        raise ValueError(
+            "solver='coordinate_descent' needs an L1 penalty: l1_ratio above 0 and a finite C; got "
+            f"l1_ratio={estimator.l1_ratio!r} and C={estimator.C!r}. Use solver='auto' or 'lbfgs'."
+        )
+    raise ValueError(
+        "solver='coordinate_descent' needs X as a NumPy array or a SciPy sparse matrix in this "
+        f"process; got {type(blocks.X).__name__}. Use solver='auto' or 'lbfgs'."
+    )
 
 
 def _gap_of(objective, training, model):
@@ -166,7 +194,7 @@ def fit_chunk(estimator, data, start, stream=None):
     )
 
 
-def _lbfgs_objective(estimator, blocks):
+def _batch_objective(estimator, blocks):
     """Return the objective, in the space that the rows span if that is a smaller one."""
     if estimator.l1_ratio == 0 and np.isfinite(estimator.C):
         span = row_span(blocks, center=estimator.fit_intercept, C=estimator.C)
@@ -175,9 +203,26 @@ def _lbfgs_objective(estimator, blocks):
     return _objective(estimator, blocks, TableObjective if is_small(blocks) else SoftmaxObjective)
 
 
-def _lbfgs_iterates(estimator, objective, vector):
-    """Yield the iterates of L-BFGS, after those of what finds it a better start."""
+def _descent_iterates(estimator, objective, vector):
+    """Yield the iterates of proximal Newton; where its Hessians become too large, of L-BFGS."""
     n_iter = 0
+    if objective.l1:
+        state = yield from coordinate_descent(
+            objective,
+            PairCurvature,
+            vector,
+            tol=estimator.tol,
+            certificate=duality_gap,
+            certificate_order=2 if objective.l2 else 1,
+        )
+        if state is None:
+            return
+        vector, n_iter = state.vector, state.n_iter
+    yield from _lbfgs_iterates(estimator, objective, vector, n_iter)
+
+
+def _lbfgs_iterates(estimator, objective, vector, n_iter=0):
+    """Yield the iterates of L-BFGS, after those of what finds it a better start."""
     if dual_ascent.applies(objective) and not vector.any():
         state = yield from dual_ascent.ascend(objective, vector, tol=estimator.tol)
         vector, n_iter = state.vector, state.n_iter

@@ -72,7 +72,7 @@ PARAMETERS = {
     "C": ([0, -1, "a", np.nan], r"'C' parameter .* must be a float in the range \(0"),
     "l1_ratio": ([-0.1, 1.1, None], r"'l1_ratio' parameter .* range \[0.0, 1.0\]"),
     "label_smoothing": ([-0.1, 1.0], r"'label_smoothing' parameter"),
-    "solver": (["newton"], r"'solver' parameter .* {'lbfgs', 'sgd'}|{'sgd', 'lbfgs'}"),
+    "solver": (["newton"], r"'solver' parameter .* must be a str among .*'auto'"),
     "max_iter": ([-1, 1.5], r"'max_iter' parameter"),
     "tol": ([-1e-3], r"'tol' parameter"),
     "batch_size": ([0, 2.5], r"'batch_size' parameter"),

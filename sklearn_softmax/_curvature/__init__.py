@@ -4,6 +4,7 @@
 - :mod:`.exact`: all of the Hessian, factored (Newton's steps); :mod:`.hessians` sums it over rows.
 - :mod:`.kronecker`: variances in a Kronecker-factored basis, for many parameters.
 - :mod:`.diagonal`: the diagonal, and a bound of it.
+- :mod:`.pairs`: the exact Hessian by some coefficients, for proximal Newton.
 - :mod:`.axes`: principal axes of rows, which the exact and the Kronecker model are taken in.
 
 It imports :mod:`sklearn_softmax._objective` and what is below that, and no solver. Another model

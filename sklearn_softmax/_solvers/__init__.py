@@ -2,6 +2,8 @@
 
 - :mod:`.lbfgs`: L-BFGS from any inverse Hessian, its line search, and how its end is confirmed;
   orthant-wise for L1 penalties. :mod:`.history` holds the steps that it remembers.
+- :mod:`.coordinate_descent`: proximal Newton for L1 penalties; :mod:`.quadratic` minimises its
+  model.
 - :mod:`.dual_ascent`: sweeps over sparse rows, from which L-BFGS starts.
 - :mod:`.sgd`: epochs of minibatch SGD, and how the learning rate falls. :mod:`.sgd_steps` takes a
   step. :mod:`.sgd_metric` says which scales and rate the rows bear, and

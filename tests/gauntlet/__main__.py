@@ -9,12 +9,15 @@ from .judge import judge, run
 from .problems import problem
 from .streams import run_and_judge, stream
 
+# ("auto" and "lbfgs" are given the same problems.)
+SOLVERS = ["auto", "lbfgs", "sgd", "stream"]
+
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.gauntlet", description=__doc__)
     parser.add_argument("--cases", type=int, default=1000, help="how many seeds")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--solver", choices=["lbfgs", "sgd", "stream"], default="lbfgs")
+    parser.add_argument("--solver", choices=SOLVERS, default="auto")
     parser.add_argument("--needless", action="store_true", help="print needless warnings, too")
     arguments = parser.parse_args()
     summary = Summary()
@@ -34,7 +37,8 @@ def judged(seed, solver):
     if solver == "stream":
         case = stream(seed)
         return case, *run_and_judge(case)
-    case = problem(seed, solver)
+    case = problem(seed, "lbfgs" if solver == "auto" else solver)
+    case.params["solver"] = solver
     fit = run(case)
     return case, fit, judge(case, fit)
 
