@@ -101,7 +101,7 @@ def test_labels_beside_tensors(dtype):
     assert clf.score(torch.tensor(X), labels) == expected.score(X, labels)
 
 
-MISSING = [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), float("nan")]
+MISSING = [None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT", "s"), float("nan")]
 REFUSED = {
     **{
         f"{value!r} among strings": (np.array(each(["a", "b", value]), object), "entry 2 is")
