@@ -115,9 +115,9 @@ REFUSED = {
     "NaN in a list": (each(["a", "b", np.nan]), r"y has missing values: entry 2 is nan"),
     "NaN": (np.where(CODES == 2, np.nan, CODES), r"Input y contains NaN, in entry 2"),
     "infinity": (np.where(CODES == 2, np.inf, CODES), r"Input y contains infinity, in entry 2"),
-    "NaT": (np.where(CODES == 2, np.datetime64("NaT"), DATES[CODES]), r"entry 2 is NaT"),
+    "NaT": (np.where(CODES == 2, np.datetime64("NaT", "D"), DATES[CODES]), r"entry 2 is NaT"),
     "NaT among objects": (
-        np.array([*DATES[:2], np.datetime64("NaT")] * 20, dtype=object),
+        np.array([*DATES[:2], np.datetime64("NaT", "D")] * 20, dtype=object),
         r"entry 2 is np.datetime64\('NaT'",
     ),
     "masked": (np.ma.masked_equal(CODES, 2), r"y has missing values: entry 2 is masked"),
