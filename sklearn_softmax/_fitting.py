@@ -24,7 +24,7 @@ from ._objective.small_table import TableObjective, is_small
 from ._prediction import LARGEST_ROUNDING
 from ._solvers import dual_ascent
 from ._solvers.coordinate_descent import coordinate_descent
-from ._solvers.lbfgs import lbfgs
+from ._solvers.lbfgs import Iterate, lbfgs
 from ._solvers.training import Training, train
 
 
@@ -169,9 +169,12 @@ def _gap_of(objective, training, model):
         # A gap may be smaller than what float32 shows, or than the rounding of coefficients.
         precise = objective.in_float64()
         return duality_gap(precise, precise.parameters(model["coef_"], model["intercept_"]))
-    state, known = training.state, {}
-    if training.vector is state.vector and getattr(state, "gradient", None) is not None:
-        known = {"loss": state.loss, "gradient": state.gradient}
+    state = training.state
+    if training.vector is not state.vector or not isinstance(state, Iterate):
+        return duality_gap(objective, training.vector)
+    if state.gap is not None:
+        return state.gap
+    known = {} if state.gradient is None else {"loss": state.loss, "gradient": state.gradient}
     return duality_gap(objective, training.vector, **known)
 
 

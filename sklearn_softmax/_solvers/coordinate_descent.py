@@ -127,6 +127,7 @@ class _Point:
         self.loss = loss
         self.gradient = gradient
         self.pull = steepest(matrix, gradient, l1)
+        self.gap: Any = None  # until it is asked for
 
 
 class _Fit:
@@ -190,6 +191,7 @@ class _Fit:
     def ended(self, state, point, status):
         """Return a state as the last one."""
         state.status, state.gradient = status, self._objective.pack(point.gradient)
+        state.gap = point.gap
         return state
 
     # The end --------------------------------------------------------------------------
@@ -226,10 +228,12 @@ class _Fit:
         return "converged" if self._gap(point) <= allowed * self._size(point) else "precision"
 
     def _gap(self, point):
-        pack = self._objective.pack
-        return self._certificate(
-            self._objective, pack(point.matrix), loss=point.loss, gradient=pack(point.gradient)
-        )
+        if point.gap is None:
+            objective, pack = self._objective, self._objective.pack
+            point.gap = self._certificate(
+                objective, pack(point.matrix), loss=point.loss, gradient=pack(point.gradient)
+            )
+        return point.gap
 
     def _estimated_gap(self, point):
         """Return about what the certificate will say, from the gradient alone.

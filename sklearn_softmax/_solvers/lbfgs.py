@@ -11,8 +11,9 @@ whatever the scale of the features (the Newton decrement). The loop ends when
 
 That estimate is no better than H, and an H that takes some parameters for flat, or for walls, would
 end a fit wherever it stands. So the end is confirmed by something that does not rest on H: a bound
-of the true decrement from below, or a certificate. If it is not, H0 is replaced by a bound of the
-curvature, from which steps are short but lead down.
+of the true decrement from below, or a certificate. If the bound denies it, H0 is replaced by a
+bound of the curvature, from which steps are short but lead down. If the certificate does, the
+estimate must be smaller before it counts.
 
 It also ends when the loss has not fallen by more than its rounding unit for ten steps, or no step
 lowers it; unless the estimate is then of the size of rounding errors, the status says so. Where
@@ -84,6 +85,8 @@ class Iterate:
         "precision" where rounding errors forbid further progress.
     gradient : ndarray or None
         That of the smooth part of the objective, once the fit has ended.
+    gap : float or None
+        Bound of how far ``loss`` is above its minimum, where it has been asked for.
     """
 
     vector: np.ndarray
@@ -93,6 +96,7 @@ class Iterate:
     decrement: float = np.inf
     status: str = "running"
     gradient: Any = None
+    gap: float | None = None
 
 
 def lbfgs(
@@ -176,8 +180,9 @@ def lbfgs(
     enough, negligible = max(tol**2, RESOLUTION), NEGLIGIBLE * objective.uniform_loss
     history, n_stalled, is_new, is_far = History(*curvature.step_memory), 0, True, False
     experience, has_l1 = _Experience(), l1_weights is not None
-    certify = certificate, certificate_order
-    confirm = _Confirmation(objective, curvature, certify, tol, has_l1=has_l1)
+    confirm = _Confirmation(
+        objective, curvature, tol, certificate, certificate_order, has_l1=has_l1
+    )
     curvature.update(vector, 0)
     while True:
         scale = max(abs(state.loss), negligible)
@@ -205,11 +210,12 @@ def lbfgs(
                 n_stalled = _PATIENCE
                 continue
         if found is None or found.vector is None:
-            is_certain = slope <= 0 and confirm(state, gradient, steepest, expected, threshold)
-            if not is_certain and found is None and enough > confirm.least_enough:
+            is_certain, is_open = False, False
+            if slope <= 0:
+                is_certain, is_open = confirm(state, gradient, steepest, expected, scale, enough)
+            if is_open and found is None:
                 enough, n_stalled = max(0.1 * enough, RESOLUTION), 0
                 continue
-            is_certain = is_certain or confirm.is_excused
             # An H0 that is wrong ends a fit too early, or leads nowhere.
             if not (is_certain and found is None) and curvature.distrust(state.vector):
                 history, n_stalled = History(*curvature.step_memory), 0
@@ -257,62 +263,52 @@ class _Experience:
 class _Confirmation:
     """Says whether what does not rest on H0 agrees that a fit has ended.
 
-    Parameters are those of :func:`lbfgs`; ``certify`` is a certificate and its order, and
-    ``has_l1`` says whether there is an L1 penalty.
+    Parameters are those of :func:`lbfgs`; ``has_l1`` says whether there is an L1 penalty.
     """
 
-    def __init__(self, objective, curvature, certify, tol, *, has_l1):
-        self._negligible = NEGLIGIBLE * objective.uniform_loss
+    def __init__(self, objective, curvature, tol, certificate, order, *, has_l1):
         self._curvature = curvature
-        self._certificate, self._order = certify
-        self._tol = tol
+        self._tol, self._relative = tol, tol**order
+        self._certificate = certificate
         # (The loss shows the square of an error down to its rounding unit.)
         visible = min(_ROUNDING_OF_GAP * np.sqrt(objective.epsilon), _LARGEST_VISIBLE)
         self._least_gap = max(tol, visible)
         self._has_l1 = has_l1
-        self.is_excused = False
 
-    @property
-    def least_enough(self):
-        """How small an estimate may be asked for to confirm what this one does not."""
-        if self._has_l1 or self._curvature.is_bound:
-            return RESOLUTION
-        if not self.is_excused:
-            return np.inf
-        caution = _CAUTION if self._curvature.replaces_steps else _CAUTION_OF_MODELS
-        return max(caution * self._tol**2, RESOLUTION)
+    def __call__(self, state, gradient, steepest, expected, scale, enough):
+        """Return whether a fit may end, and whether a smaller estimate may tell better.
 
-    def __call__(self, state, gradient, steepest, expected, threshold):
-        """Return whether a fit may end where a step expects a decrease of half of ``expected``."""
+        A step expects a decrease of half of ``expected`` there, and ``enough`` is how small that
+        had to be, relative to the loss, or to what counts for it (``scale``).
+        """
         if self._has_l1:
             # Where the loss shows no more, rounding errors are as large in the gap as they may be.
-            is_last = expected <= RESOLUTION * self._size(state)
-            largest = self._least_gap if is_last else self._tol**self._order
-            return self._gap(state, gradient) <= largest * self._size(state)
-        self.is_excused = False
-        if not self._curvature.is_bound:
-            if self._curvature.least_decrement(steepest) > max(expected, threshold):
-                return False
-            if self._certificate is None:
-                return True
-            # Where nothing certifies the end, an estimate must be smaller: that of a model that is
-            # not exact may be a hundredth of the error, and steps of Newton's are cheap.
-            self.is_excused = True
-            largest = _CERTIFIED * self._tol**2
-            if self._curvature.replaces_steps:
-                largest = _LARGEST_VISIBLE
-            return self._gap(state, gradient) <= largest * self._size(state)
-        if expected <= _CAUTION * threshold:
-            return True
-        return self._gap(state, gradient) <= self._tol**2 * self._size(state)
+            is_last = expected <= RESOLUTION * scale
+            largest = self._least_gap if is_last else self._relative
+            is_certain = self._gap(state, gradient) <= largest * scale
+            return is_certain, not is_certain and enough > RESOLUTION
+        if self._curvature.is_bound:
+            is_certain = expected <= _CAUTION * enough * scale
+            is_certain = is_certain or self._gap(state, gradient) <= self._tol**2 * scale
+            return is_certain, not is_certain and enough > RESOLUTION
+        if self._curvature.least_decrement(steepest) > max(expected, enough * scale):
+            return False, False
+        if self._certificate is None:
+            return True, False
+        # Where nothing certifies the end, an estimate must be smaller: that of a model that is not
+        # exact may be a hundredth of the error, and steps of Newton's are cheap.
+        largest, caution = _CERTIFIED * self._tol**2, _CAUTION_OF_MODELS
+        if self._curvature.replaces_steps:
+            largest, caution = _LARGEST_VISIBLE, _CAUTION
+        is_small = enough <= max(caution * self._tol**2, RESOLUTION)
+        return True, not is_small and self._gap(state, gradient) > largest * scale
 
     def _gap(self, state, gradient):
         if self._certificate is None:
             return np.inf
-        return self._certificate(state.vector, loss=state.loss, gradient=gradient)
-
-    def _size(self, state):
-        return max(abs(state.loss), self._negligible)
+        if state.gap is None:
+            state.gap = self._certificate(state.vector, loss=state.loss, gradient=gradient)
+        return state.gap
 
 
 def _next_step(problem, state, gradient, history, curvature, threshold, is_far):
