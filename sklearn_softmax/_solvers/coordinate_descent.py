@@ -19,7 +19,7 @@ import numpy as np
 
 from .._arrays.portable import all_finite
 from .history import RESOLUTION
-from .lbfgs import NEGLIGIBLE, Iterate
+from .lbfgs import NEGLIGIBLE, Iterate, least_gap
 from .quadratic import minimise, steepest
 
 # Zeros enter the working set if they are pulled at by this share of the strongest pull, and at
@@ -45,9 +45,6 @@ _MAX_NARROWINGS, _NARROWER, _WIDER, _WIDEST = 16, 0.25, 8.0, 40.0
 _PATIENCE = 10
 # A model that promises less than this, relative to the loss, is a model of rounding errors.
 _LEAST_PROMISE = RESOLUTION**2
-# The loss shows the square of an error down to its rounding unit, so a gap that falls like
-# the error may miss by so many roots of it, and no more than the second number.
-_ROUNDING_OF_GAP, _LARGEST_VISIBLE = 256.0, 1e-3
 
 
 def coordinate_descent(objective, curvature, vector, *, tol, certificate, certificate_order=1):
@@ -223,8 +220,7 @@ class _Fit:
         allowed = self._relative
         if self._decrement <= RESOLUTION * self._size(point):
             # Where the loss shows no more, rounding errors are as large in the gap as they may be.
-            visible = min(_ROUNDING_OF_GAP * np.sqrt(self._objective.epsilon), _LARGEST_VISIBLE)
-            allowed = max(self._tol, visible)
+            allowed = least_gap(self._tol, self._objective.epsilon)
         return "converged" if self._gap(point) <= allowed * self._size(point) else "precision"
 
     def _gap(self, point):

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays.portable import all_finite, namespace, zeros
+from . import quadratic
 from .history import RESOLUTION, History
 
 # A step must bring this share of the decrease that the slope promises ...
@@ -61,7 +62,8 @@ _CAUTION = 1e-3
 # Where the estimated error is no more than so many rounding units of the loss, there is no more
 # to be had.
 _ROUNDING = 4.0
-# And a certificate may miss by so many roots of it, but by no more than the second number.
+# The loss shows the square of an error down to its rounding unit. So a gap, which falls like the
+# error, may miss by so many roots of that, but by no more than the second number.
 _ROUNDING_OF_GAP, _LARGEST_VISIBLE = 256.0, 1e-3
 
 
@@ -270,9 +272,7 @@ class _Confirmation:
         self._curvature = curvature
         self._tol, self._relative = tol, tol**order
         self._certificate = certificate
-        # (The loss shows the square of an error down to its rounding unit.)
-        visible = min(_ROUNDING_OF_GAP * np.sqrt(objective.epsilon), _LARGEST_VISIBLE)
-        self._least_gap = max(tol, visible)
+        self._least_gap = least_gap(tol, objective.epsilon)
         self._has_l1 = has_l1
 
     def __call__(self, state, gradient, steepest, expected, scale, enough):
@@ -309,6 +309,11 @@ class _Confirmation:
         if state.gap is None:
             state.gap = self._certificate(state.vector, loss=state.loss, gradient=gradient)
         return state.gap
+
+
+def least_gap(tol, epsilon):
+    """Return the gap, relative to the loss, that is allowed where the loss shows no more."""
+    return max(tol, min(_ROUNDING_OF_GAP * np.sqrt(epsilon), _LARGEST_VISIBLE))
 
 
 def _next_step(problem, state, gradient, history, curvature, threshold, is_far):
@@ -430,9 +435,7 @@ class _Orthantwise:
         methods for optimization problems with simple constraints", 1982).
         """
         xp, zero = namespace(vector), zeros(vector.shape, vector)
-        at_zero = xp.sign(gradient) * xp.maximum(xp.abs(gradient) - self._l1_weights, zero)
-        elsewhere = gradient + self._l1_weights * xp.sign(vector)
-        steepest = xp.where(vector != 0, elsewhere, at_zero)
+        steepest = quadratic.steepest(vector, gradient, self._l1_weights)
         self._orthant = xp.where(vector != 0, xp.sign(vector), -xp.sign(steepest))
 
         movable = (vector != 0) | (steepest != 0)

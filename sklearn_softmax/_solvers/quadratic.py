@@ -17,6 +17,8 @@ References
 import numpy as np
 from scipy.linalg import lapack
 
+from .._arrays.portable import at_least, namespace
+
 # Rounds of a few sweeps and a Newton step, at most.
 _MAX_ROUNDS = 20
 # Sweeps of the first round, which has to find the support, and of the others.
@@ -65,8 +67,9 @@ def minimise(hessian, gradient, start, l1, radius, accuracy):
 
 def steepest(point, slope, l1):
     """Return the subgradient of least size: what is left of the slope at zeros, and elsewhere."""
-    at_zero = np.sign(slope) * np.maximum(np.abs(slope) - l1, 0.0)
-    return np.where(point != 0, slope + l1 * np.sign(point), at_zero)
+    xp = namespace(point)
+    at_zero = xp.sign(slope) * at_least(xp.abs(slope) - l1, 0.0)
+    return xp.where(point != 0, slope + l1 * xp.sign(point), at_zero)
 
 
 def _slope_left(point, slope, l1, bounds, diagonal):
