@@ -26,6 +26,7 @@ from ._solvers.sgd_metric import (
 )
 from ._solvers.sgd_moments import RunningRows
 from ._solvers.sgd_steps import Momentum
+from .functional import entropy
 
 # "auto" makes batches of so many rows that an epoch has at least so many, within bounds; and
 # of few rows one batch, so that a weight is the same as repeating a row.
@@ -501,8 +502,8 @@ def end_of_fit(estimator, objective, start, vector, *, is_warm):
     is_warm : bool
         Whether the start was a model, which is kept if nothing better was found.
     """
-    end, constant = _value(objective, vector), _constant_value(objective)
-    begun = _value(objective, start) if is_warm else objective.uniform_loss
+    end, constant = objective.value_gradient(vector)[0], _constant_value(objective)
+    begun = objective.value_gradient(start)[0] if is_warm else objective.uniform_loss
     lowest, what = min((begun, "the model that it started from"), (constant, "no coefficients"))
     message = None
     if not end <= lowest * (1 + _WORSE_SHARE) + _WORSE_NATS:
@@ -523,29 +524,12 @@ def end_of_fit(estimator, objective, start, vector, *, is_warm):
     return (start if is_warm and begun < end else vector), message
 
 
-def _value(objective, vector):
-    """Return the objective at a vector of parameters, of both penalties."""
-    loss = objective.loss_gradient(vector)[0]
-    if objective.l1:
-        coef, _ = objective.coefficients(vector)
-        loss += objective.l1 * float(abs(to_numpy(coef)).sum())
-    return loss
-
-
 def _constant_value(objective):
     """Return the least objective of a model without coefficients."""
     if not objective.fit_intercept:
         return objective.uniform_loss
-    zero = objective.parameters(
-        np.zeros((objective.n_outputs, objective.n_features)), np.zeros(objective.n_outputs)
-    )
-    # There the derivative by the intercepts is the equal probabilities less the classes' shares.
-    _, gradient = objective.loss_gradient(zero)
-    shares = 1.0 / objective.n_classes - to_numpy(objective.unpack(gradient)[:, -1])
-    if objective.n_outputs == 1:
-        shares = np.append(shares, 1.0 - shares)
-    shares = shares[shares > 0]
-    return float(-np.sum(shares * np.log(shares)))
+    # The probabilities are then the classes' shares.
+    return float(entropy(np.maximum(objective.target_mean, 0.0)))
 
 
 def warning_of_far_features(estimator, blocks):
@@ -705,10 +689,10 @@ def _rescaled(state, objective, old, new, order):
     shape = objective.n_outputs, objective.n_columns
 
     def point(matrix):
-        return new.from_raw(*old.to_raw(*_split(matrix, objective)))
+        return new.from_raw(*old.to_raw(*objective.split(matrix)))
 
     def derivative(matrix):
-        coef, intercept = _split(matrix, objective)
+        coef, intercept = objective.split(matrix)
         if not old.is_trivial:
             coef = coef * old.scale + intercept[:, None] * old.center
         return new.gradient(coef, intercept), intercept
@@ -724,12 +708,6 @@ def _rescaled(state, objective, old, new, order):
             moved = np.column_stack([coef, intercept])
         result[name] = moved.ravel(order=order)
     return replace(state, **result)
-
-
-def _split(matrix, objective):
-    if objective.fit_intercept:
-        return matrix[:, :-1], matrix[:, -1]
-    return matrix, np.zeros(len(matrix))
 
 
 def _digest(coef, intercept):

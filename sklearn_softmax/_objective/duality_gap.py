@@ -57,8 +57,7 @@ def duality_gap(objective, vector, *, loss=None, gradient=None):
     if not (objective.l1 or objective.l2):
         return np.inf
     if gradient is None:
-        loss, gradient = objective.loss_gradient(vector)
-        loss += float(objective.l1_weights @ portable.namespace(vector).abs(vector))
+        loss, gradient = objective.value_gradient(vector)
     repair = None
     if objective.fit_intercept:
         excess = portable.to_numpy(objective.unpack(gradient)[:, -1])

@@ -308,9 +308,21 @@ class SoftmaxObjective:
         self._scale_gradient(gradient, self.scaling)
         return float(loss / self.blocks.total_weight + penalty), self.pack(gradient)
 
+    def value_gradient(self, vector):
+        """Return the whole objective, of both penalties, and the gradient of its smooth part."""
+        loss, gradient = self.loss_gradient(vector)
+        if self.l1:
+            loss += float(self.l1_weights @ portable.namespace(vector).abs(vector))
+        return loss, gradient
+
     @functools.cached_property
     def target_mean(self):
         """The mean of the targets, (n_classes,): a NumPy array."""
+        blocks = self.blocks
+        if blocks.is_local and blocks.is_numpy and blocks.has_labels:
+            mass = np.bincount(blocks.y, weights=blocks.host_weight, minlength=self.n_classes)
+            keep = 1.0 - self.label_smoothing
+            return keep * mass / blocks.total_weight + self.label_smoothing / self.n_classes
         # Where all classes are equally probable, the intercepts' gradient is that less this.
         zero = portable.zeros((self.n_outputs * self.n_columns,), self.blocks.sample)
         _, gradient = self.loss_gradient(zero)

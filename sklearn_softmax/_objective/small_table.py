@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from .._rows.blocks import are_dense_in_memory
-from .._rows.sums import dual_rows, with_reference
+from .._rows.sums import dual_rows, smoothed_targets, with_reference
 from ..functional import cross_entropy_loss_gradient
 from .linear import SoftmaxObjective
 from .scaled_rows import RowSample, ScaledRows, scaled_rows
@@ -39,13 +39,8 @@ class TableObjective(SoftmaxObjective):
         block = blocks.take(slice(0, blocks.n_rows))
         self.table = scaled_rows(block.X, self.scaling, self.fit_intercept)
         self.share = block.row_weights / blocks.total_weight
-        if blocks.has_labels:
-            target = np.zeros((self.n_classes, len(block.y)))
-            target[block.y, np.arange(len(block.y))] = 1.0
-        else:
-            target = block.y.astype(np.float64)
-        keep = 1.0 - self.label_smoothing
-        self.target = keep * target + self.label_smoothing / self.n_classes
+        like = np.empty((self.n_classes, len(self.table)))
+        self.target = smoothed_targets(block.y, like, self.label_smoothing)
         self.last_vector = self.last_residual = None
 
     def in_float64(self):
