@@ -46,21 +46,16 @@ def collinear_axes(sample, metric):
     """
     xp = namespace(metric)
     n_columns = metric.shape[0]
-    triangle, waiting = None, []
-
-    def reduced(triangle, waiting):
-        stacked = xp.concat([*([] if triangle is None else [triangle]), *waiting], axis=0)
-        return xp.linalg.qr(stacked)[1]
-
+    stacked = []
     for part, rows in sample.parts():
-        waiting.append(rows * metric * xp.sqrt(sample.weight[part])[:, None])
-        if sum(rows.shape[0] for rows in waiting) >= n_columns:
-            triangle, waiting = reduced(triangle, waiting), []
-    if waiting:
-        triangle = reduced(triangle, waiting)
-    _, sizes, vectors = xp.linalg.svd(triangle)
-    sizes, missing = xp.zeros_like(metric), sizes
-    sizes[: missing.shape[0]] = missing
+        stacked.append(rows * metric * xp.sqrt(sample.weight[part])[:, None])
+        if sum(part.shape[0] for part in stacked) >= 2 * n_columns:
+            stacked = [xp.linalg.qr(xp.concat(stacked, axis=0))[1]]
+    triangle = xp.linalg.qr(xp.concat(stacked, axis=0))[1]
+    _, found, vectors = xp.linalg.svd(triangle)
+    # Along the others there is nothing.
+    sizes = xp.zeros_like(metric)
+    sizes[: found.shape[0]] = found
     return vectors.T, sizes
 
 

@@ -13,7 +13,18 @@ _EPSILON = float(np.finfo(float).eps)
 _SAMPLE_ROWS = 4096
 
 
-class DiagonalCurvature:
+class _Diagonal:
+    """A model of the Hessian that is a diagonal, of which the inverse is kept."""
+
+    _inverse: Any
+
+    def solve(self, gradient, free=None):
+        """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""
+        step = gradient * self._inverse
+        return step if free is None else step * cast(free, np.float64)
+
+
+class DiagonalCurvature(_Diagonal):
     """The diagonal of the Hessian: exact for sparse X, on a sample of rows for dense X.
 
     Parameters
@@ -49,13 +60,8 @@ class DiagonalCurvature:
         variance = spread(self._objective.rows.sample_proba(vector, rows))
         return (variance[-self._objective.n_outputs :, :] * self._sample.weight[part]) @ rows**2
 
-    def solve(self, gradient, free=None):
-        """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""
-        step = gradient * self._inverse
-        return step if free is None else step * cast(free, np.float64)
 
-
-class LargestCurvature:
+class LargestCurvature(_Diagonal):
     """The diagonal that the Hessian's can nowhere exceed, in place of a model that misleads.
 
     Parameters
@@ -72,8 +78,3 @@ class LargestCurvature:
 
     def renew(self, vector):
         """Do nothing: the bound is the same everywhere."""
-
-    def solve(self, gradient, free=None):
-        """Return the gradient divided by the diagonal; 0 outside of the mask ``free``."""
-        step = gradient * self._inverse
-        return step if free is None else step * cast(free, np.float64)

@@ -55,10 +55,10 @@ class ExactCurvature:
         self._factor_at(vector)
         if self._system.is_nearly_singular and not self._has_looked_for_basis:
             self._has_looked_for_basis = True
-            self._basis = self._collinear_basis()
+            self._basis, held = self._collinear_basis()
             if self._basis is not None:
                 penalty = self._basis.T @ (self._objective.l2_columns[:, None] * self._basis)
-                penalty = penalty + portable.diagonal_matrix(self._held)
+                penalty = penalty + portable.diagonal_matrix(held)
                 largest = portable.zeros((penalty.shape[0],), penalty) + 1.0
                 self._system = _NewtonSystem(self._objective.n_outputs, penalty, largest)
                 self._factor_at(vector)
@@ -76,10 +76,11 @@ class ExactCurvature:
         self._system.factor(hessian)
 
     def _collinear_basis(self):
-        """Return axes along which the rows are of unit size; None where there is nothing to gain.
+        """Return axes along which the rows are of unit size, and what curvature to add to each.
 
         Of two features that differ by 1e-10 of their size, products show 1e-20 of it, and that is
-        lost. Along the axes themselves the rows show it.
+        lost. Along the axes themselves the rows show it. Both are None where there is nothing to
+        gain.
         """
         objective = self._objective
         sample = objective.rows.sample(self._n_rows, self._rng)
@@ -89,11 +90,11 @@ class ExactCurvature:
         xp = portable.namespace(sizes)
         largest = xp.max(sizes)
         if float(xp.min(sizes)) > _WELL_CONDITIONED * float(largest):
-            return None
+            return None, None
         least = LEAST_VARIANCE**0.5 * largest
         # Rows that seem to reach along an axis by less than that do so by rounding errors.
-        self._held = _HOLD * portable.cast(sizes < least, np.float64)
-        return axes / portable.at_least(sizes, least)
+        held = _HOLD * portable.cast(sizes < least, np.float64)
+        return axes / portable.at_least(sizes, least), held
 
     def _sum_over_blocks(self, vector):
         objective = self._objective
@@ -137,7 +138,7 @@ class _HessianSum:
         rows = scaled_rows(block.X, self.scaling, self.fit_intercept)
         proba = softmax(with_reference(self.matrix @ rows.T), axis=0)
         rows = rows if self.basis is None else rows @ self.basis
-        self.system.add(rows, proba, spread(proba), block.row_weights, totals[0])
+        self.system.add(rows, proba, block.row_weights, totals[0])
 
 
 class _NewtonSystem:
@@ -178,11 +179,11 @@ class _NewtonSystem:
             return np.zeros((n_pairs(self._n_free), n_pairs(self._n_columns)))
         return portable.zeros((self._size, self._size), self._penalty, "F")
 
-    def add(self, rows, proba, variance, weight, hessian):
-        """Add what rows contribute to the mean, given their probabilities p and p (1 - p)."""
+    def add(self, rows, proba, weight, hessian):
+        """Add what rows contribute to the mean, given their probabilities."""
         free = slice(1, None) if self._n_outputs == 1 else slice(self._n_free)
         add = add_pairs if self._is_by_pairs else add_softmax_hessian
-        add(rows, proba[free, :], variance[free, :], weight, hessian)
+        add(rows, proba[free, :], spread(proba)[free, :], weight, hessian)
 
     def sum_over_rows(self, rows, proba, weight, share):
         """Return the sum over rows, on the threads of ``share``."""
@@ -190,8 +191,7 @@ class _NewtonSystem:
         def run(start, stop):
             hessian = self.zeros()
             part = slice(start, stop)
-            p, variance = proba[:, part], spread(proba[:, part])
-            self.add(rows[part, :], p, variance, weight[part], hessian)
+            self.add(rows[part, :], proba[:, part], weight[part], hessian)
             return hessian
 
         hessian, *others = share(run, rows.shape[0], rows.shape[0] * self._size**2)
