@@ -40,11 +40,6 @@ class DeviceRows(RowBlocks):
         super().set_weight(weight)
         self.weight = self.place(weight)
 
-    @property
-    def host_weight(self):
-        """The weight of each row as a NumPy array; None where all are 1."""
-        return self._host_weight
-
     def place(self, values):
         """Return a NumPy array on the device."""
         return portable.as_like(values, self.sample)
