@@ -174,9 +174,7 @@ class SGDFit:
         metric, moment, n_shown = None, None, 0.0
         rate = estimator.learning_rate_init
         if rate == "auto":
-            if has_metric(objective, is_sparse=blocks.is_sparse):
-                moment, n_shown = second_moment(objective, shown)
-                metric = metric_of(objective, moment, n_shown)
+            metric, moment, n_shown = _metric_of_rows(objective, shown)
             rate = stable_rate(objective, metric, shown, batch_size, given["momentum"].decay)
         schedule = sgd.Schedule(
             **given,
@@ -196,15 +194,7 @@ class SGDFit:
         n_rows, running = blocks.n_weighted, None
         scaling = _moved(objective.scaling, to_numpy)
         if estimator.learning_rate_init == "auto":
-            moment, n_shown = self._moment
-            running = RunningRows.of_fit(
-                scaling,
-                n_rows,
-                blocks.total_weight,
-                is_sparse=blocks.is_sparse,
-                moment=None if moment is None else to_numpy(moment),
-                moment_rows=n_shown,
-            )
+            running = _running_rows(blocks, scaling, *self._moment)
         steps = Steps(
             _setting(estimator),
             _fine_setting(estimator, self._schedule.batch_size),
@@ -413,20 +403,9 @@ class SGDChunk:
         blocks = self._blocks
         scaling = _scaling(self._estimator, blocks)
         objective = self._objective(scaling)
-        metric, moment, n_shown = None, None, 0.0
-        if has_metric(objective, is_sparse=blocks.is_sparse):
-            moment, n_shown = second_moment(objective, order)
-            metric = metric_of(objective, moment, n_shown)
-            moment = to_numpy(moment)
+        metric, *moment = _metric_of_rows(objective, order)
         scaling = _moved(scaling, to_numpy)
-        running = RunningRows.of_fit(
-            scaling,
-            blocks.n_weighted,
-            blocks.total_weight,
-            is_sparse=blocks.is_sparse,
-            moment=moment,
-            moment_rows=n_shown,
-        )
+        running = _running_rows(blocks, scaling, *moment)
         return self._with(replace(steps, running=running), objective, scaling, metric, order)
 
     def _with(self, steps, objective, scaling, metric, order):
@@ -488,6 +467,26 @@ class SGDChunk:
         if rate <= _CURVATURE_FACTOR * bearable:
             return state, None
         return replace(state, rate=state.rate * bearable / rate), state.rate
+
+
+def _metric_of_rows(objective, order):
+    """Return the metric that rows show, the second moment it is made from, and of how many rows."""
+    if not has_metric(objective, is_sparse=objective.blocks.is_sparse):
+        return None, None, 0.0
+    moment, n_shown = second_moment(objective, order)
+    return metric_of(objective, moment, n_shown), moment, n_shown
+
+
+def _running_rows(blocks, scaling, moment, n_shown):
+    """Return what all rows were like, to go on from; parameters as they come from above."""
+    return RunningRows.of_fit(
+        scaling,
+        blocks.n_weighted,
+        blocks.total_weight,
+        is_sparse=blocks.is_sparse,
+        moment=None if moment is None else to_numpy(moment),
+        moment_rows=n_shown,
+    )
 
 
 def end_of_fit(estimator, objective, start, vector, *, is_warm):

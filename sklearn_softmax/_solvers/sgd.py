@@ -157,6 +157,7 @@ class Judge:
         self._objective = objective
         self._is_stream = is_stream
         self._batches = None
+        self._last: Any = None, None
         if objective.blocks.is_local:
             index, is_drawn = self._choose_rows()
             self._batches = list(objective.batches(_JUDGED_ROWS, index))
@@ -180,7 +181,16 @@ class Judge:
         return rows[np.searchsorted(reached, places * reached[-1])], True
 
     def loss(self, vector):
-        """Return the mean loss of the rows; elsewhere than here, the objective of all."""
+        """Return the mean loss of the rows; elsewhere than here, the objective of all.
+
+        The last one is remembered: an epoch begins where the one before it has ended. (No vector is
+        changed once it is in a state.)
+        """
+        if vector is not self._last[0]:
+            self._last = vector, self._loss(vector)
+        return self._last[1]
+
+    def _loss(self, vector):
         objective = self._objective
         if self._batches is None:
             return objective.loss_gradient(vector)[0]
