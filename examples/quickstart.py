@@ -10,9 +10,10 @@ tables and images that are bundled with scikit-learn. Then the things that
 # %%
 # The same data, the same objective
 # ---------------------------------
-# Both minimise the penalised cross-entropy at ``C=1``; the table shows what they reach. Each
-# row is one ``fit`` on all rows, in seconds (the median of five), then accuracy and log loss by
-# 5-fold cross-validation.
+# Both minimise the penalised cross-entropy at ``C=1``; the table shows what they reach. Accuracy
+# and log loss are by 5-fold cross-validation. The seconds are for one ``fit`` on all rows: the
+# median of five, with all threads of BLAS or with one, whichever is faster. On digits, two
+# threads slow ``LogisticRegression`` down by a factor of twenty.
 
 import time
 import warnings
@@ -23,6 +24,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_validate
+from threadpoolctl import threadpool_limits
 
 from sklearn_softmax import SoftmaxRegressionClassifier
 
@@ -35,15 +37,21 @@ def objective(clf, X, y):
 
 
 def timed_fit(clf, X, y):
-    """Fit five times; return the median of the seconds, and whether it warned."""
-    seconds = []
-    for _ in range(5):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            start = time.perf_counter()
-            clf.fit(X, y)
-            seconds.append(time.perf_counter() - start)
-    return median(seconds), "not converged" if caught else ""
+    """Fit five times with each number of threads; return the seconds, and whether it warned."""
+    fastest = float("inf")
+    for n_threads in (1, None):
+        seconds = []
+        for _ in range(5):
+            with (
+                warnings.catch_warnings(record=True) as caught,
+                threadpool_limits(n_threads),
+            ):
+                warnings.simplefilter("always", ConvergenceWarning)
+                start = time.perf_counter()
+                clf.fit(X, y)
+                seconds.append(time.perf_counter() - start)
+        fastest = min(fastest, median(seconds))
+    return fastest, "not converged" if caught else ""
 
 
 def compare(name, X, y):
