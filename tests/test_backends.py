@@ -22,6 +22,7 @@ from sklearn_softmax import (
     SoftmaxRegressionClassifier,
     _classifier,
     _prediction,
+    _predictor,
     _validation,
     functional,
 )
@@ -370,7 +371,8 @@ def test_all_is_computed_within_the_device_of_X(table, monkeypatch, call):
         return original(*args, **options)
 
     original = _places.rows_of
-    monkeypatch.setattr(_classifier, "on_device_of", on_device_of)
+    for module in (_classifier, _predictor):
+        monkeypatch.setattr(module, "on_device_of", on_device_of)
     for module in (_validation, _prediction):
         monkeypatch.setattr(module, "rows_of", rows_of)
     arguments = (X,) if call == "predict" else (X, y)

@@ -17,6 +17,7 @@ PACKAGE = Path(sklearn_softmax.__file__).parent
 # Each folder, and each file on top, may import those after it, and no others; "" is the public top.
 LAYERS = [
     "_classifier",
+    "_predictor",
     "_fitting",
     "_prediction",
     "_fitting_sgd",
@@ -99,6 +100,7 @@ def test_only_some_modules_know_scikit_learn():
         "_classifier",
         "_fitting_sgd",
         "_labels",
+        "_predictor",
         "_rows/dask/data",
         "_targets",
         "_validation",

@@ -14,7 +14,13 @@ from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _classifier, _prediction, _validation
+from sklearn_softmax import (
+    SoftmaxRegressionClassifier,
+    _classifier,
+    _prediction,
+    _predictor,
+    _validation,
+)
 
 # Two problems that have neither classes nor the number of features in common.
 FEW, MANY = (3, ["a", "b"]), (5, ["c", "d", "e"])
@@ -182,7 +188,7 @@ def test_a_warning_that_is_turned_into_an_error(estimator):
 
 # At every line -----------------------------------------------------------------------------
 
-FILES = {module.__file__ for module in (_classifier, _prediction, _validation)}
+FILES = {module.__file__ for module in (_classifier, _prediction, _predictor, _validation)}
 
 
 class AtLine:
