@@ -50,7 +50,7 @@ class Fitted:
 
     model: dict
     training: Training
-    stream: Stream
+    stream: Stream = field(default_factory=Stream)
     duality_gap: float = np.inf
     solver: str = "sgd"
     warnings: list = field(default_factory=list)
@@ -100,46 +100,87 @@ def fit_all(estimator, data, start, observer=None):
     with data.rows(estimator.n_jobs) as blocks:
         solver = choose_solver(estimator, blocks)
         score = _set_rows_aside(estimator, data, blocks) if estimator.early_stopping else None
-        if solver != "sgd":
-            objective = _batch_objective(estimator, blocks)
-            if not objective.l1 and objective.n_outputs > 1:
-                # Steps keep what coefficients sum to over the classes; the optimum has it at 0.
-                start = start[0] - start[0].mean(axis=0), start[1]
-            solve = _lbfgs_iterates if solver == "lbfgs" else _descent_iterates
-            iterates = solve(estimator, objective, objective.parameters(*start))
-        else:
-            sgd = SGDFit(estimator, blocks, functools.partial(_objective, estimator), start)
-            objective, iterates = sgd.objective, sgd.iterates
-        if observer is not None:
-            observer.watch(lambda vector: _model(objective, vector, data))
-        training = train(
-            iterates,
-            max_iter=estimator.max_iter,
-            score=None if score is None else lambda vector: score(objective, vector),
-            tol=estimator.tol,
-            n_iter_no_change=estimator.n_iter_no_change,
-            observer=observer,
-        )
-        said = []
         if solver == "sgd":
-            is_warm = any(np.any(part) for part in start)
-            first = objective.parameters(*start)
-            kept, end = end_of_fit(
-                estimator, objective, first, training.vector, is_warm=is_warm and score is None
-            )
-            training.vector = kept
-            said = [end, warning_of_far_features(estimator, blocks)]
-        model = _model(objective, training.vector, data)
-        if _loses_digits(objective, model):
-            training.reason = "digits"
-        gap = _gap_of(objective, training, model)
-    if solver == "sgd":
-        stream = sgd.stream(
-            training.state.restored(training.vector), model["coef_"], model["intercept_"]
-        )
-    else:
-        stream = Stream(blocks.total_weight, blocks.n_weighted)
-    return Fitted(model, training, stream, gap, solver, [text for text in said if text])
+            return _fit_by_sgd(estimator, data, blocks, start, score, observer)
+        objective = batch_objective(estimator, blocks)
+        vector = start_vector(objective, start)
+        fitted = solve(estimator, data, objective, vector, score=score, observer=observer)
+    fitted.stream = Stream(blocks.total_weight, blocks.n_weighted)
+    return fitted
+
+
+def solve(estimator, data, objective, vector, *, score=None, observer=None):
+    """Fit a model by L-BFGS or proximal Newton; within the context of the rows.
+
+    Parameters
+    ----------
+    estimator, data, observer
+        As for :func:`fit_all`.
+    objective : SoftmaxObjective
+        What is minimised: see :func:`batch_objective`.
+    vector : ndarray
+        Where to start: see :func:`start_vector`.
+    score : callable or None
+        ``score(objective, vector)`` is the score on validation rows.
+
+    Returns
+    -------
+    Fitted
+        Without a stream.
+    """
+    solver = choose_solver(estimator, objective.blocks)
+    iterates_of = _lbfgs_iterates if solver == "lbfgs" else _descent_iterates
+    iterates = iterates_of(estimator, objective, vector)
+    training = _trained(estimator, data, objective, iterates, score, observer)
+    return _fitted(data, objective, training, solver)
+
+
+def _fit_by_sgd(estimator, data, blocks, start, score, observer):
+    sgd = SGDFit(estimator, blocks, functools.partial(_objective, estimator), start)
+    objective = sgd.objective
+    training = _trained(estimator, data, objective, sgd.iterates, score, observer)
+    is_warm = any(np.any(part) for part in start)
+    first = objective.parameters(*start)
+    training.vector, end = end_of_fit(
+        estimator, objective, first, training.vector, is_warm=is_warm and score is None
+    )
+    said = [end, warning_of_far_features(estimator, blocks)]
+    fitted = _fitted(data, objective, training, "sgd")
+    fitted.warnings = [text for text in said if text]
+    last = training.state.restored(training.vector)
+    fitted.stream = sgd.stream(last, fitted.model["coef_"], fitted.model["intercept_"])
+    return fitted
+
+
+def _trained(estimator, data, objective, iterates, score, observer):
+    """Return the training that a solver's iterates make."""
+    if observer is not None:
+        observer.watch(lambda vector: _model(objective, vector, data))
+    return train(
+        iterates,
+        max_iter=estimator.max_iter,
+        score=None if score is None else lambda vector: score(objective, vector),
+        tol=estimator.tol,
+        n_iter_no_change=estimator.n_iter_no_change,
+        observer=observer,
+    )
+
+
+def _fitted(data, objective, training, solver):
+    """Return what is published of a training."""
+    model = _model(objective, training.vector, data)
+    if _loses_digits(objective, model):
+        training.reason = "digits"
+    return Fitted(model, training, duality_gap=_gap_of(objective, training, model), solver=solver)
+
+
+def start_vector(objective, start):
+    """Return raw coefficients and intercepts as parameters for a solver to start from."""
+    coef, intercept = start
+    if not objective.l1 and objective.n_outputs > 1:
+        # Steps keep what coefficients sum to over the classes; the optimum has it at 0.
+        coef = coef - coef.mean(axis=0)
+    return objective.parameters(coef, intercept)
 
 
 def choose_solver(estimator, blocks):
@@ -197,7 +238,7 @@ def fit_chunk(estimator, data, start, stream=None):
     )
 
 
-def _batch_objective(estimator, blocks):
+def batch_objective(estimator, blocks):
     """Return the objective, in the space that the rows span if that is a smaller one."""
     if estimator.l1_ratio == 0 and np.isfinite(estimator.C):
         span = row_span(blocks, center=estimator.fit_intercept, C=estimator.C)
