@@ -4,6 +4,14 @@ from importlib.metadata import version
 
 from . import functional
 from ._classifier import SoftmaxRegressionClassifier
+from ._classifier_cv import SoftmaxRegressionClassifierCV
+from ._path import SoftmaxPath, softmax_path
 
-__all__ = ["SoftmaxRegressionClassifier", "functional"]
+__all__ = [
+    "SoftmaxPath",
+    "SoftmaxRegressionClassifier",
+    "SoftmaxRegressionClassifierCV",
+    "functional",
+    "softmax_path",
+]
 __version__ = version("sklearn-softmax")

@@ -136,6 +136,8 @@ class TrainingData:
         Sample weights times class weights.
     class_weight : ndarray of shape (n_classes,) or None
         What the classes weigh.
+    sample_weight : ndarray of shape (n_samples,) or None
+        What the rows weigh without that.
     """
 
     X: Any
@@ -143,6 +145,7 @@ class TrainingData:
     classes: np.ndarray
     weight: np.ndarray | None
     class_weight: np.ndarray | None
+    sample_weight: np.ndarray | None = None
 
     @property
     def total_weight(self):
@@ -214,18 +217,35 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
         )
     if sample_weight is not None:
         sample_weight = _checked_weight(sample_weight, X)
-    class_weight, weight = None, sample_weight
-    if estimator.class_weight is not None:
+    weight, class_weight = row_weights(estimator.class_weight, classes, y, sample_weight)
+    if weight is not None:
+        _check_finite_without_weight(estimator, X, weight)
+    return TrainingData(X, y, classes, weight, class_weight, sample_weight)
+
+
+def row_weights(class_weight, classes, y, sample_weight):
+    """Return what rows weigh, and what classes do; None where all weigh 1.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+        As for the estimator.
+    classes : ndarray of shape (n_classes,)
+    y : ndarray
+        Positions among the classes (n_samples,), or probabilities (n_samples, n_classes).
+    sample_weight : ndarray of shape (n_samples,) or None
+    """
+    weight, of_classes = sample_weight, None
+    if class_weight is not None:
         mass = _targets.class_mass(y, len(classes), sample_weight)
-        class_weight = _targets.class_weights(estimator.class_weight, classes, mass)
-        weight = class_weight[y] if y.ndim == 1 else y @ class_weight
+        of_classes = _targets.class_weights(class_weight, classes, mass)
+        weight = of_classes[y] if y.ndim == 1 else y @ of_classes
         if sample_weight is not None:
             with np.errstate(over="ignore"):  # (their sum tells)
                 weight = weight * sample_weight
     if weight is not None:
         _targets.total_weight(weight)
-        _check_finite_without_weight(estimator, X, weight)
-    return TrainingData(X, y, classes, weight, class_weight)
+    return weight, of_classes
 
 
 def _checked_weight(sample_weight, X):

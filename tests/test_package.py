@@ -16,6 +16,9 @@ from sklearn_softmax import SoftmaxRegressionClassifier, functional
 PACKAGE = Path(sklearn_softmax.__file__).parent
 # Each folder, and each file on top, may import those after it, and no others; "" is the public top.
 LAYERS = [
+    "_classifier_cv",
+    "_cross_validation",
+    "_path",
     "_classifier",
     "_predictor",
     "_fitting",

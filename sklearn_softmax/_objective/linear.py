@@ -132,6 +132,22 @@ class SoftmaxObjective:
             scale, square = self.scaling.scale, self.scaling.second_moment
             self.scaling = Scaling(blocks.place(np.zeros_like(center)), scale, square)
 
+    def with_penalty(self, C, l1_ratio):
+        """Return the objective of the same rows with another penalty."""
+        options = {**self._options, "C": C, "l1_ratio": l1_ratio}
+        strength = (1.0 - l1_ratio) / (C * self._options["penalty_weight"])
+        scaling = self.scaling.with_ridge(strength / start_curvature(self.n_classes))
+        other = type(self)(self.blocks, **options, scaling=scaling, span=self._span)
+        other._origin = self._origin
+        return other
+
+    def carried(self, vector, other):
+        """Return another objective's parameters in the scaled space of this one.
+
+        The other is of the same rows: see :meth:`with_penalty`.
+        """
+        return self._scaled(*other.coefficients(vector))
+
     def in_float64(self):
         """Return the same objective with products in float64."""
         if self.blocks.dtype == np.float64:
@@ -200,6 +216,10 @@ class SoftmaxObjective:
             coef, intercept = self._span.from_raw(coef, intercept)
         if self._origin is not None:
             intercept = intercept + coef @ self.blocks.origin
+        return self._scaled(coef, intercept)
+
+    def _scaled(self, coef, intercept):
+        """Return the flat vector for coefficients and intercepts of the rows of the blocks."""
         coef, intercept = self.scaling.from_raw(coef, intercept)
         matrix = portable.zeros((self.n_outputs, self.n_columns), coef, self.order)
         matrix[:, : self.n_features] = coef

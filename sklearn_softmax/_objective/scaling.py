@@ -79,6 +79,15 @@ class Scaling:
         scale = _or_typical(np.sqrt(variance + ridge))
         return cls(*(blocks.place(part) for part in (mean, scale, variance / scale**2)))
 
+    def with_ridge(self, ridge):
+        """Return the scaling of the same rows for another penalty; as :meth:`of_rows`."""
+        if self.is_trivial:
+            return self
+        scale, variance = self.scale, self.second_moment * self.scale**2
+        known = portable.to_numpy(variance)
+        scale = portable.as_like(_or_typical(np.sqrt(known + ridge)), scale)
+        return Scaling(self.center, scale, variance / scale**2)
+
     @classmethod
     def of_sparse_rows(cls, blocks, *, center, ridge):
         """Take the same from sparse row blocks, if they need it.

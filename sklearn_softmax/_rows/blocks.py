@@ -159,10 +159,31 @@ class RowBlocks:
     def set_weight(self, weight):
         """Give the rows other weights, a NumPy array of shape (n_samples,), or None."""
         self.weight = self._host_weight = weight
+        is_zero = None if weight is None else weight == 0
+        # Which rows blocks leave out; None for none.
+        self._is_left_out = is_zero if is_zero is not None and is_zero.any() else None
         self.total_weight = float(self.n_rows if weight is None else np.sum(weight))
         self.n_weighted = self.n_rows if weight is None else np.count_nonzero(weight)
         # Of the rows that have a weight.
         self.mean_weight = float(self.total_weight / max(self.n_weighted, 1))
+
+    def with_weight(self, weight, class_weight=None):
+        """Return the same rows with other weights; within the context of these.
+
+        Parameters
+        ----------
+        weight : ndarray of shape (n_samples,)
+            Of these rows' weights, those of positive weight may become 0. They must be fit to be
+            computed with: passing over them in every block would cost more than they do.
+        class_weight : ndarray of shape (n_classes,) or None, default=None
+            As for the class.
+        """
+        other = copy.copy(self)
+        other.borrow_threads(self)
+        other.set_weight(weight)
+        other.class_weight = class_weight if class_weight is None else self.place(class_weight)
+        other._is_left_out = self._is_left_out
+        return other
 
     # What is subtracted from dense rows; None for nothing.
     origin: Any = None
@@ -211,13 +232,13 @@ class RowBlocks:
             yield index, self.take(index)
 
     def _weighted(self, index):
-        """Return the positions in a slice of rows of positive weight; positions as they are.
+        """Return the positions in a slice without rows that are left out; positions as they are.
 
         A row of weight 0 may hold anything, and 0 times that need not be 0.
         """
-        if not isinstance(index, slice) or self.n_weighted == self.n_rows:
+        if not isinstance(index, slice) or self._is_left_out is None:
             return index
-        kept = np.flatnonzero(self._host_weight[index])
+        kept = np.flatnonzero(~self._is_left_out[index])
         is_all = len(kept) == index.stop - index.start
         return index if is_all else index.start + kept
 
@@ -410,6 +431,8 @@ class RowBlocks:
             values[index] = importance.of(block)
 
         self.for_each(fill)
+        if self.n_weighted < self.n_rows:
+            values[self._host_weight == 0] = 0.0
         return values
 
     def for_each(self, function):

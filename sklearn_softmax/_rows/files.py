@@ -41,6 +41,11 @@ class FileRows(RowBlocks):
                 self._reader.shutdown()
                 self._reader = None
 
+    def with_weight(self, weight, class_weight=None):
+        """Return the same rows with other weights; as :meth:`RowBlocks.with_weight`."""
+        self._start_reader()
+        return super().with_weight(weight, class_weight)
+
     def _choose_run_rows(self):
         return max(super()._choose_run_rows(), native.rows_per_chunk(self.X))
 

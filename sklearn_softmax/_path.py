@@ -1,0 +1,294 @@
+r"""Regularisation paths: models along C, each fitted from the one before.
+
+The rows are the same for all of them. What is known of them is found once: the moments of the
+features, and the principal components where rows are fewer than features.
+"""
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, validate_params
+
+from ._arrays.portable import is_dask, memory_errors_told, on_device_of, to_numpy
+from ._classifier import SoftmaxRegressionClassifier
+from ._fitting import batch_objective, initial_coefficients, solve, start_vector
+from ._predictor import snapshot
+from ._rows.threads import BlasRestored
+from ._validation import check_training_data, refused_if_not_finite
+
+# A penalty is the largest that leaves all coefficients zero, and by so much (relatively) larger.
+_MARGIN = 1e-9
+# With less L1 than this in the penalty, the first C is chosen as if there were as much.
+_LEAST_L1_RATIO = 1e-3
+# The logarithm of a probability that counts as 0.
+_LEAST_LOG = -700.0
+
+
+@dataclass(frozen=True)
+class SoftmaxPath:
+    """Models along C, as :func:`softmax_path` returns them.
+
+    Attributes
+    ----------
+    Cs : ndarray of shape (n_Cs,)
+        Inverses of regularization strength, in ascending order.
+    coefs : ndarray of shape (n_Cs, n_outputs, n_features)
+        Coefficients; ``n_outputs`` is 1 for two classes, else the number of classes.
+    intercepts : ndarray of shape (n_Cs, n_outputs)
+        Intercepts.
+    classes : ndarray of shape (n_classes,)
+        The class labels, sorted.
+    objectives : ndarray of shape (n_Cs,)
+        The penalised mean cross-entropy that each fit has reached, in nats.
+    duality_gaps : ndarray of shape (n_Cs,)
+        Upper bounds of how far they are above their minima, in nats; ``np.inf`` at ``C=np.inf``.
+    n_nonzero : ndarray of int of shape (n_Cs,)
+        Number of coefficients that are not zero.
+    n_iter : ndarray of int of shape (n_Cs,)
+        Iterations of each fit.
+    reasons : list of str
+        Why each fit has ended: "converged", "max_iter", or "precision" where rounding errors hide
+        any further decrease.
+    """
+
+    Cs: np.ndarray
+    coefs: np.ndarray
+    intercepts: np.ndarray
+    classes: np.ndarray
+    objectives: np.ndarray
+    duality_gaps: np.ndarray
+    n_nonzero: np.ndarray
+    n_iter: np.ndarray
+    reasons: list
+
+
+@validate_params(
+    {
+        "Cs": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "eps": [Interval(Real, 0, 1, closed="neither")],
+    },
+    prefer_skip_nested_validation=True,
+)
+def softmax_path(
+    X,
+    y,
+    *,
+    Cs=30,
+    eps=1e-3,
+    l1_ratio=0.0,
+    fit_intercept=True,
+    class_weight=None,
+    label_smoothing=0.0,
+    sample_weight=None,
+    solver="auto",
+    max_iter=1000,
+    tol=1e-4,
+    n_jobs=None,
+    device=None,
+):
+    r"""Fit softmax regression along a path of penalties.
+
+    Each model is that of :class:`SoftmaxRegressionClassifier` with the same parameters, to
+    ``tol``. It starts from the model before it, whose penalty is a little stronger.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Rows of features, in memory.
+    y : array-like of shape (n_samples,) or (n_samples, n_classes)
+        Class labels, or a distribution over the classes for each row.
+    Cs : int or array-like of shape (n_Cs,), default=30
+        The values of C, in (0, inf]; they are fitted in ascending order. A number asks for that
+        many, evenly spaced on a logarithmic scale. The smallest is
+        :math:`\rho / \max |g|` for the ``l1_ratio`` :math:`\rho`, with the gradient
+        :math:`g = X^\top (p - y)` by the coefficients where these are zero and the intercepts
+        optimal. That is the largest penalty with an optimum where all coefficients are zero. For
+        :math:`\rho < 0.001`, where there is none for L2, the rule takes 0.001 for :math:`\rho`.
+        The largest C is ``1 / eps`` times the smallest.
+    eps : float, default=1e-3
+        Smallest C divided by the largest, in (0, 1), where ``Cs`` is a number.
+    l1_ratio, fit_intercept, class_weight, label_smoothing
+        As for :class:`SoftmaxRegressionClassifier`.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Weights, not negative.
+    solver : {"auto", "lbfgs", "coordinate_descent"}, default="auto"
+        As for :class:`SoftmaxRegressionClassifier`.
+    max_iter : int, default=1000
+        Largest number of iterations for each C.
+    tol, n_jobs, device
+        As for :class:`SoftmaxRegressionClassifier`.
+
+    Returns
+    -------
+    SoftmaxPath
+        Coefficients, intercepts, duality gaps, numbers of coefficients that are not zero.
+
+    See Also
+    --------
+    SoftmaxRegressionClassifierCV : Chooses C by cross-validation.
+    sklearn.linear_model.enet_path : The same for least squares.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_softmax import softmax_path
+    >>> X, y = load_iris(return_X_y=True)
+    >>> path = softmax_path(X, y, Cs=4, l1_ratio=1.0)
+    >>> path.Cs.round(4)
+    array([0.0084, 0.0843, 0.8428, 8.4284])
+    >>> path.n_nonzero
+    array([0, 2, 6, 8])
+    """
+    if solver == "sgd":
+        raise ValueError(
+            "solver must be 'auto', 'lbfgs' or 'coordinate_descent' for a path; got 'sgd', whose "
+            "models are not optimal enough to follow one."
+        )
+    estimator = SoftmaxRegressionClassifier(
+        l1_ratio=l1_ratio,
+        fit_intercept=fit_intercept,
+        class_weight=class_weight,
+        label_smoothing=label_smoothing,
+        solver=solver,
+        max_iter=max_iter,
+        tol=tol,
+        n_jobs=n_jobs,
+        device=device,
+    )
+    estimator._validate_params()
+    refuse_dask(X, "softmax_path")
+    with BlasRestored(), memory_errors_told(), on_device_of(X):
+        data = check_training_data(estimator, X, y, sample_weight)
+        with data.rows(n_jobs) as blocks, refused_if_not_finite(estimator, data):
+            if isinstance(Cs, Integral):
+                Cs = path_Cs(estimator, blocks, n_Cs=Cs, eps=eps)
+            Cs = np.sort(check_Cs(Cs))
+            path = PenaltyPath(estimator, data, blocks, largest_C=Cs[-1])
+            fits = [path.fit(C, l1_ratio) for C in Cs]
+    coefs = np.stack([fitted.model["coef_"] for fitted in fits])
+    return SoftmaxPath(
+        Cs,
+        coefs,
+        np.stack([fitted.model["intercept_"] for fitted in fits]),
+        data.classes,
+        np.array([fitted.training.state.loss for fitted in fits]),
+        np.array([fitted.duality_gap for fitted in fits]),
+        np.count_nonzero(coefs, axis=(1, 2)),
+        np.array([fitted.training.state.n_iter for fitted in fits]),
+        [fitted.training.reason for fitted in fits],
+    )
+
+
+def refuse_dask(X, name):
+    """Raise an error if X is a Dask collection."""
+    if is_dask(X):
+        raise ValueError(
+            f"{name} needs X in this process: X must not be a Dask collection. Call its compute(), "
+            "or fit SoftmaxRegressionClassifier for each C."
+        )
+
+
+def check_Cs(Cs):
+    """Return values of C as an array, or raise an error."""
+    values = np.asarray(Cs)
+    if values.ndim != 1 or not len(values) or values.dtype.kind not in "iuf":
+        raise ValueError(f"Cs must be an integer, or one number at least in a list; got {Cs!r}.")
+    values = values.astype(np.float64)
+    if not (values > 0).all():
+        raise ValueError(f"Cs must be numbers in (0, inf]; got {values[~(values > 0)][0]}.")
+    return values
+
+
+def path_Cs(estimator, blocks, *, n_Cs, eps):
+    """Return ``n_Cs`` values of C, from that where the coefficients leave zero, for some rows.
+
+    The rule is in the docstring of :func:`softmax_path`.
+    """
+    at = snapshot(estimator)
+    at.C, at.l1_ratio = 1.0, 1.0
+    objective = batch_objective(at, blocks)
+    n_outputs = objective.n_outputs
+    intercept = np.zeros(n_outputs)
+    if estimator.fit_intercept:
+        with np.errstate(divide="ignore"):
+            log_mean = np.maximum(np.log(objective.target_mean), _LEAST_LOG)
+        intercept = log_mean[1:] - log_mean[:1] if n_outputs == 1 else log_mean
+    vector = objective.parameters(np.zeros((n_outputs, objective.n_features)), intercept)
+    _, gradient = objective.loss_gradient(vector)
+    # (The gradient by the intercepts is 0 there, so centring has no part in it.)
+    slope = to_numpy(objective.split(objective.unpack(gradient))[0] * objective.scaling.scale)
+    largest = float(np.abs(slope).max()) * blocks.total_weight
+    if not largest > 0:
+        raise ValueError(
+            "No feature of X is related to y, so no C can be chosen from them; pass Cs as numbers."
+        )
+    first = max(estimator.l1_ratio, _LEAST_L1_RATIO) / (largest * (1 + _MARGIN))
+    return np.geomspace(first, first / eps, n_Cs) if n_Cs > 1 else np.array([first])
+
+
+class PenaltyPath:
+    """Fits of the same rows with penalties one after another, each from the last.
+
+    Parameters
+    ----------
+    estimator : SoftmaxRegressionClassifier
+        Its parameters but ``C`` and ``l1_ratio``.
+    data : TrainingData
+        What is fitted.
+    blocks : RowBlocks
+        Its rows, within whose context the fits are made.
+    largest_C : float
+        The largest there will be.
+    """
+
+    def __init__(self, estimator, data, blocks, *, largest_C):
+        self._estimator = estimator
+        self._data = data
+        self._blocks = blocks
+        self._largest_C = largest_C
+        # Of all penalties that the same space of parameters is good for.
+        self._objectives: dict = {}
+        self._last: tuple | None = None
+
+    def fit(self, C, l1_ratio):
+        """Return the :class:`~sklearn_softmax._fitting.Fitted` model at a penalty."""
+        at = snapshot(self._estimator)
+        at.C, at.l1_ratio = C, l1_ratio
+        kind, objective = self._objective(at)
+        fitted = solve(at, self._data, objective, self._start(kind, objective))
+        model = fitted.model["coef_"], fitted.model["intercept_"]
+        self._last = kind, objective, fitted.training.vector, model
+        return fitted
+
+    def restart(self):
+        """Have the next fit start from zero."""
+        self._last = None
+
+    def start_from(self, coef, intercept):
+        """Have the next fit start from a model."""
+        self._last = None, None, None, (coef, intercept)
+
+    def _objective(self, at):
+        """Return which space of parameters a penalty is minimised in, and the objective."""
+        # Without a penalty, or with L1, rows do not tell all of the coefficients.
+        kind = at.l1_ratio == 0 and np.isfinite(at.C)
+        if kind not in self._objectives:
+            most = snapshot(at)
+            if kind:
+                most.C = self._largest_finite_C
+            self._objectives[kind] = batch_objective(most, self._blocks)
+        return kind, self._objectives[kind].with_penalty(at.C, at.l1_ratio)
+
+    @property
+    def _largest_finite_C(self):
+        return min(self._largest_C, np.finfo(float).max)
+
+    def _start(self, kind, objective):
+        if self._last is None:
+            zero = initial_coefficients(self._estimator, self._data, warm=False)
+            return start_vector(objective, zero)
+        last_kind, other, vector, model = self._last
+        if kind == last_kind:
+            return objective.carried(vector, other)
+        return start_vector(objective, model)
