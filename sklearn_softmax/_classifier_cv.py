@@ -250,7 +250,7 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
                 if self.scoring is not None:
                     score = Scorer(get_scorer(self.scoring), classifier, X, y, for_scorer)
                 folds = [
-                    fold_of(classifier, data, blocks, part, number, Cs.max())
+                    fold_of(classifier, data, blocks, part, number, Cs)
                     for number, part in enumerate(rows)
                 ]
                 found = search(
@@ -266,7 +266,7 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
                 model = mean_models(found.coefs[:, i, j], self.fit_intercept)
                 not_converged, gap = found.not_converged, None
                 if self.refit:
-                    path = PenaltyPath(classifier, data, blocks, largest_C=Cs[j])
+                    path = PenaltyPath(classifier, data, blocks, Cs=Cs[[j]])
                     path.start_from(model["coef_"], model["intercept_"])
                     report.begin(l1_ratios[i], Cs[j], None)
                     fitted = path.fit(Cs[j], l1_ratios[i])

@@ -56,7 +56,7 @@ def checked_folds(splits, data):
     return folds
 
 
-def fold_of(estimator, data, blocks, rows, number, largest_C):
+def fold_of(estimator, data, blocks, rows, number, Cs):
     """Return the :class:`Fold` of some training and test rows.
 
     Parameters
@@ -71,8 +71,8 @@ def fold_of(estimator, data, blocks, rows, number, largest_C):
         Training and test rows.
     number : int
         Which fold it is, for errors.
-    largest_C : float
-        The largest C there will be.
+    Cs : ndarray
+        All values of C there will be.
     """
     train, test = rows
     counts = np.bincount(train, minlength=blocks.n_rows).astype(np.float64)
@@ -81,7 +81,7 @@ def fold_of(estimator, data, blocks, rows, number, largest_C):
     trained = blocks.with_weight(weight, of_classes)
     _refuse_unknown_classes(estimator, data, weight, number)
     own = replace(data, weight=weight, class_weight=of_classes)
-    return Fold(train, test, PenaltyPath(estimator, own, trained, largest_C=largest_C))
+    return Fold(train, test, PenaltyPath(estimator, own, trained, Cs=Cs))
 
 
 def _refuse_unknown_classes(estimator, data, weight, number):

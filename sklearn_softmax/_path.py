@@ -164,7 +164,7 @@ def softmax_path(
             if isinstance(Cs, Integral):
                 Cs = path_Cs(estimator, blocks, n_Cs=Cs, eps=eps)
             Cs = np.sort(check_Cs(Cs))
-            path = PenaltyPath(estimator, data, blocks, largest_C=Cs[-1])
+            path = PenaltyPath(estimator, data, blocks, Cs=Cs)
             fits = [path.fit(C, l1_ratio) for C in Cs]
     coefs = np.stack([fitted.model["coef_"] for fitted in fits])
     return SoftmaxPath(
@@ -238,15 +238,15 @@ class PenaltyPath:
         What is fitted.
     blocks : RowBlocks
         Its rows, within whose context the fits are made.
-    largest_C : float
-        The largest there will be.
+    Cs : ndarray
+        All values of C there will be.
     """
 
-    def __init__(self, estimator, data, blocks, *, largest_C):
+    def __init__(self, estimator, data, blocks, *, Cs):
         self._estimator = estimator
         self._data = data
         self._blocks = blocks
-        self._largest_C = largest_C
+        self._largest_C = max((C for C in Cs if np.isfinite(C)), default=1.0)
         # Of all penalties that the same space of parameters is good for.
         self._objectives: dict = {}
         self._last: tuple | None = None
@@ -276,13 +276,9 @@ class PenaltyPath:
         if kind not in self._objectives:
             most = snapshot(at)
             if kind:
-                most.C = self._largest_finite_C
+                most.C = self._largest_C
             self._objectives[kind] = batch_objective(most, self._blocks)
         return kind, self._objectives[kind].with_penalty(at.C, at.l1_ratio)
-
-    @property
-    def _largest_finite_C(self):
-        return min(self._largest_C, np.finfo(float).max)
 
     def _start(self, kind, objective):
         if self._last is None:
