@@ -324,7 +324,7 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
             "Otherwise rounding errors are in the way: scale the features, pass X as float64, or "
             "leave out the largest values of C.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def score(self, X, y, sample_weight=None, **params):

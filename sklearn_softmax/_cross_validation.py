@@ -39,10 +39,9 @@ class Fold:
 def checked_folds(splits, data):
     """Return training and test rows of each fold as positions; raise an error if one has none."""
     n_rows = data.X.shape[0]
-    everything = np.arange(n_rows)
     folds = []
     for number, (train, test) in enumerate(splits):
-        parts = everything[np.asarray(train)], everything[np.asarray(test)]
+        parts = tuple(_positions(rows, n_rows, number) for rows in (train, test))
         for name, rows in zip(("training", "test"), parts, strict=True):
             weight = None if data.sample_weight is None else data.sample_weight[rows]
             if not len(rows) or (weight is not None and not weight.any()):
@@ -54,6 +53,16 @@ def checked_folds(splits, data):
     if not folds:
         raise ValueError("cv must give at least one fold; it gives none.")
     return folds
+
+
+def _positions(rows, n_rows, number):
+    """Return rows, which a splitter gives as positions or a mask, as positions from 0 on."""
+    rows = np.asarray(rows)
+    try:
+        return np.arange(n_rows)[rows if rows.size else rows.astype(np.intp)]
+    except IndexError as error:
+        said = f"cv must give positions of rows, or masks; fold {number}: {error}."
+        raise ValueError(said) from None
 
 
 def fold_of(estimator, data, blocks, rows, number, Cs):

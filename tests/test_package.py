@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 import sklearn_softmax
-from sklearn_softmax import SoftmaxRegressionClassifier, functional
+from sklearn_softmax import (
+    SoftmaxRegressionClassifier,
+    SoftmaxRegressionClassifierCV,
+    functional,
+)
 
 PACKAGE = Path(sklearn_softmax.__file__).parent
 # Each folder, and each file on top, may import those after it, and no others; "" is the public top.
@@ -101,8 +105,11 @@ def test_only_some_modules_know_scikit_learn():
     assert users == {
         "_arrays/data_frames",
         "_classifier",
+        "_classifier_cv",
+        "_cross_validation",
         "_fitting_sgd",
         "_labels",
+        "_path",
         "_predictor",
         "_rows/dask/data",
         "_targets",
@@ -111,7 +118,13 @@ def test_only_some_modules_know_scikit_learn():
 
 
 def test_public_names():
-    assert sklearn_softmax.__all__ == ["SoftmaxRegressionClassifier", "functional"]
+    assert sklearn_softmax.__all__ == [
+        "SoftmaxPath",
+        "SoftmaxRegressionClassifier",
+        "SoftmaxRegressionClassifierCV",
+        "functional",
+        "softmax_path",
+    ]
     defined = {
         name
         for name, value in vars(functional).items()
@@ -128,9 +141,14 @@ def test_heavy_libraries_are_not_imported():
         assert f"'{name}'" not in run.stdout
 
 
-def test_parameters_are_documented_in_order_with_their_defaults():
-    documented = re.findall(r"^(\w+) : (.*)$", inspect.getdoc(SoftmaxRegressionClassifier), re.M)
-    signature = inspect.signature(SoftmaxRegressionClassifier)
+@pytest.mark.parametrize(
+    "estimator",
+    [SoftmaxRegressionClassifier, SoftmaxRegressionClassifierCV],
+    ids=lambda e: e.__name__,
+)
+def test_parameters_are_documented_in_order_with_their_defaults(estimator):
+    documented = re.findall(r"^(\w+) : (.*)$", inspect.getdoc(estimator), re.M)
+    signature = inspect.signature(estimator)
     names = list(signature.parameters)
     assert [name for name, _ in documented][: len(names)] == names
     for name, described in documented[: len(names)]:
@@ -138,11 +156,19 @@ def test_parameters_are_documented_in_order_with_their_defaults():
         assert ast.literal_eval(shown) == signature.parameters[name].default, name
 
 
-def test_fitted_attributes_are_documented(wine):
-    clf = SoftmaxRegressionClassifier(early_stopping=True, random_state=0).fit(*wine)
+@pytest.mark.parametrize(
+    "clf",
+    [
+        SoftmaxRegressionClassifier(early_stopping=True, random_state=0),
+        SoftmaxRegressionClassifierCV(Cs=2),
+    ],
+    ids=lambda clf: type(clf).__name__,
+)
+def test_fitted_attributes_are_documented(wine, clf):
+    clf.fit(*wine)
     fitted = [name for name in vars(clf) if name.endswith("_") and not name.startswith("_")]
     for name in fitted:
-        assert f"\n{name} : " in inspect.getdoc(SoftmaxRegressionClassifier)
+        assert f"\n{name} : " in inspect.getdoc(type(clf))
 
 
 def test_version_is_that_of_the_project():
