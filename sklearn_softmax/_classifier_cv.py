@@ -19,12 +19,12 @@ from ._cross_validation import (
     LogLikelihood,
     Scorer,
     checked_folds,
-    fold_of,
+    folds_of,
     mean_models,
     search,
     select,
 )
-from ._path import PenaltyPath, check_Cs, refuse_dask
+from ._path import Penalties, PenaltyPath, check_Cs, refuse_dask
 from ._predictor import SoftmaxPredictor, publish, snapshot
 from ._rows.threads import BlasRestored
 from ._validation import check_training_data, refused_if_not_finite
@@ -146,9 +146,9 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
     >>> X, y = load_wine(return_X_y=True)
     >>> clf = SoftmaxRegressionClassifierCV(Cs=[0.01, 1.0, 100.0]).fit(X, y)
     >>> clf.C_
-    100.0
+    1.0
     >>> clf.scores_.mean(axis=0).round(3)
-    array([[-0.188, -0.091, -0.079]])
+    array([[-0.29 , -0.093, -0.104]])
     """
 
     _parameter_constraints: dict = {
@@ -249,10 +249,7 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
                 score: Any = LogLikelihood(data, blocks)
                 if self.scoring is not None:
                     score = Scorer(get_scorer(self.scoring), classifier, X, y, for_scorer)
-                folds = [
-                    fold_of(classifier, data, blocks, part, number, Cs)
-                    for number, part in enumerate(rows)
-                ]
+                folds = folds_of(classifier, data, blocks, rows, Cs)
                 found = search(
                     folds,
                     l1_ratios,
@@ -266,7 +263,7 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
                 model = mean_models(found.coefs[:, i, j], self.fit_intercept)
                 not_converged, gap = found.not_converged, None
                 if self.refit:
-                    path = PenaltyPath(classifier, data, blocks, Cs=Cs[[j]])
+                    path = PenaltyPath(classifier, data, Penalties(classifier, blocks, Cs[[j]]))
                     path.start_from(model["coef_"], model["intercept_"])
                     report.begin(l1_ratios[i], Cs[j], None)
                     fitted = path.fit(Cs[j], l1_ratios[i])

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_method_params
 
 from ._objective.linear import SoftmaxObjective
 from ._objective.scaling import Scaling
-from ._path import PenaltyPath
+from ._path import Penalties, PenaltyPath, Reweighted
 from ._predictor import snapshot
 from ._rows.threads import uphold_limit
 from ._validation import row_weights
@@ -65,8 +65,8 @@ def _positions(rows, n_rows, number):
         raise ValueError(said) from None
 
 
-def fold_of(estimator, data, blocks, rows, number, Cs):
-    """Return the :class:`Fold` of some training and test rows.
+def folds_of(estimator, data, blocks, parts, Cs):
+    """Return the :class:`Fold` of each pair of training and test rows.
 
     Parameters
     ----------
@@ -76,21 +76,25 @@ def fold_of(estimator, data, blocks, rows, number, Cs):
         All rows.
     blocks : RowBlocks
         The same, within whose context the fits are made.
-    rows : tuple of ndarray of int
+    parts : list of tuple of ndarray of int
         Training and test rows.
-    number : int
-        Which fold it is, for errors.
     Cs : ndarray
         All values of C there will be.
     """
-    train, test = rows
-    counts = np.bincount(train, minlength=blocks.n_rows).astype(np.float64)
-    sample_weight = counts if data.sample_weight is None else counts * data.sample_weight
-    weight, of_classes = row_weights(estimator.class_weight, data.classes, data.y, sample_weight)
-    trained = blocks.with_weight(weight, of_classes)
-    _refuse_unknown_classes(estimator, data, weight, number)
-    own = replace(data, weight=weight, class_weight=of_classes)
-    return Fold(train, test, PenaltyPath(estimator, own, trained, Cs=Cs))
+    penalties = Penalties(estimator, blocks, Cs)
+    folds: list[Fold] = []
+    for number, (train, test) in enumerate(parts):
+        counts = np.bincount(train, minlength=blocks.n_rows).astype(np.float64)
+        sample_weight = counts if data.sample_weight is None else counts * data.sample_weight
+        weight, of_classes = row_weights(
+            estimator.class_weight, data.classes, data.y, sample_weight
+        )
+        _refuse_unknown_classes(estimator, data, weight, number)
+        own = replace(data, weight=weight, class_weight=of_classes)
+        leader = folds[0].path if folds else None
+        path = PenaltyPath(estimator, own, Reweighted(penalties, weight, of_classes), leader)
+        folds.append(Fold(train, test, path))
+    return folds
 
 
 def _refuse_unknown_classes(estimator, data, weight, number):

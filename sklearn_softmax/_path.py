@@ -6,6 +6,7 @@ features, and the principal components where rows are fewer than features.
 
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, validate_params
@@ -135,10 +136,10 @@ def softmax_path(
     >>> from sklearn_softmax import softmax_path
     >>> X, y = load_iris(return_X_y=True)
     >>> path = softmax_path(X, y, Cs=4, l1_ratio=1.0)
-    >>> path.Cs.round(4)
-    array([0.0084, 0.0843, 0.8428, 8.4284])
+    >>> path.Cs.round(3)
+    array([0.009, 0.087, 0.871, 8.711])
     >>> path.n_nonzero
-    array([0, 2, 6, 8])
+    array([0, 2, 4, 6])
     """
     if solver == "sgd":
         raise ValueError(
@@ -164,7 +165,7 @@ def softmax_path(
             if isinstance(Cs, Integral):
                 Cs = path_Cs(estimator, blocks, n_Cs=Cs, eps=eps)
             Cs = np.sort(check_Cs(Cs))
-            path = PenaltyPath(estimator, data, blocks, Cs=Cs)
+            path = PenaltyPath(estimator, data, Penalties(estimator, blocks, Cs))
             fits = [path.fit(C, l1_ratio) for C in Cs]
     coefs = np.stack([fitted.model["coef_"] for fitted in fits])
     return SoftmaxPath(
@@ -227,6 +228,66 @@ def path_Cs(estimator, blocks, *, n_Cs, eps):
     return np.geomspace(first, first / eps, n_Cs) if n_Cs > 1 else np.array([first])
 
 
+class Penalties:
+    """Objectives of the same rows, one for each penalty.
+
+    Parameters
+    ----------
+    estimator : SoftmaxRegressionClassifier
+        Its parameters but ``C`` and ``l1_ratio``.
+    blocks : RowBlocks
+        The rows.
+    Cs : ndarray
+        All values of C there will be.
+    """
+
+    def __init__(self, estimator, blocks, Cs):
+        self._estimator = estimator
+        self._blocks = blocks
+        self._largest_C = max((C for C in Cs if np.isfinite(C)), default=1.0)
+        # Of all penalties that the same space of parameters is good for.
+        self._objectives: dict = {}
+        self._last: tuple = (None, None)
+
+    def at(self, C, l1_ratio):
+        """Return which space of parameters a penalty is minimised in, and the objective."""
+        # Without a penalty, or with L1, rows do not tell all of the coefficients.
+        space = l1_ratio == 0 and np.isfinite(C)
+        if self._last[0] == (C, l1_ratio):
+            return space, self._last[1]
+        if space not in self._objectives:
+            most = snapshot(self._estimator)
+            most.C, most.l1_ratio = (self._largest_C if space else C), l1_ratio
+            self._objectives[space] = batch_objective(most, self._blocks)
+        objective = self._objectives[space].with_penalty(C, l1_ratio)
+        self._last = (C, l1_ratio), objective
+        return space, objective
+
+
+class Reweighted:
+    """The same of rows with other weights, in the same scaled spaces.
+
+    Parameters
+    ----------
+    penalties : Penalties
+    weight : ndarray of shape (n_samples,)
+    class_weight : ndarray of shape (n_classes,) or None
+    """
+
+    def __init__(self, penalties, weight, class_weight):
+        self._penalties = penalties
+        self._weights = weight, class_weight
+        self._rows: dict = {}
+
+    def at(self, C, l1_ratio):
+        """Return the space of parameters, and the objective; as :meth:`Penalties.at`."""
+        space, objective = self._penalties.at(C, l1_ratio)
+        if space not in self._rows:
+            blocks = objective.blocks.with_weight(*self._weights)
+            self._rows[space] = blocks, objective.with_rows(blocks, 1.0).mean_square()
+        return space, objective.with_rows(*self._rows[space])
+
+
 class PenaltyPath:
     """Fits of the same rows with penalties one after another, each from the last.
 
@@ -236,55 +297,58 @@ class PenaltyPath:
         Its parameters but ``C`` and ``l1_ratio``.
     data : TrainingData
         What is fitted.
-    blocks : RowBlocks
-        Its rows, within whose context the fits are made.
-    Cs : ndarray
-        All values of C there will be.
+    penalties : Penalties or Reweighted
+        The objectives.
+    leader : PenaltyPath or None, default=None
+        The path of other weights of the same rows, which goes before: each fit starts from what
+        it has found.
     """
 
-    def __init__(self, estimator, data, blocks, *, Cs):
+    def __init__(self, estimator, data, penalties, leader=None):
         self._estimator = estimator
         self._data = data
-        self._blocks = blocks
-        self._largest_C = max((C for C in Cs if np.isfinite(C)), default=1.0)
-        # Of all penalties that the same space of parameters is good for.
-        self._objectives: dict = {}
-        self._last: tuple | None = None
-
-    def fit(self, C, l1_ratio):
-        """Return the :class:`~sklearn_softmax._fitting.Fitted` model at a penalty."""
-        at = snapshot(self._estimator)
-        at.C, at.l1_ratio = C, l1_ratio
-        kind, objective = self._objective(at)
-        fitted = solve(at, self._data, objective, self._start(kind, objective))
-        model = fitted.model["coef_"], fitted.model["intercept_"]
-        self._last = kind, objective, fitted.training.vector, model
-        return fitted
+        self._penalties = penalties
+        self._leader = leader
+        self.restart()
 
     def restart(self):
         """Have the next fit start from zero."""
-        self._last = None
+        self._last: Any = None
+        self._start_of_last: Any = None
 
     def start_from(self, coef, intercept):
         """Have the next fit start from a model."""
         self._last = None, None, None, (coef, intercept)
 
-    def _objective(self, at):
-        """Return which space of parameters a penalty is minimised in, and the objective."""
-        # Without a penalty, or with L1, rows do not tell all of the coefficients.
-        kind = at.l1_ratio == 0 and np.isfinite(at.C)
-        if kind not in self._objectives:
-            most = snapshot(at)
-            if kind:
-                most.C = self._largest_C
-            self._objectives[kind] = batch_objective(most, self._blocks)
-        return kind, self._objectives[kind].with_penalty(at.C, at.l1_ratio)
+    def fit(self, C, l1_ratio):
+        """Return the :class:`~sklearn_softmax._fitting.Fitted` model at a penalty."""
+        at = snapshot(self._estimator)
+        at.C, at.l1_ratio = C, l1_ratio
+        space, objective = self._penalties.at(C, l1_ratio)
+        start = self._start(space, objective)
+        fitted = solve(at, self._data, objective, start)
+        model = fitted.model["coef_"], fitted.model["intercept_"]
+        self._start_of_last = start
+        self._last = space, objective, fitted.training.vector, model
+        return fitted
 
-    def _start(self, kind, objective):
+    def _start(self, space, objective):
+        """Return where to start: at the last fit, and as far on as the leader has gone from its."""
         if self._last is None:
+            if self._leader is not None:
+                return self._leader._last[2]
             zero = initial_coefficients(self._estimator, self._data, warm=False)
             return start_vector(objective, zero)
-        last_kind, other, vector, model = self._last
-        if kind == last_kind:
-            return objective.carried(vector, other)
-        return start_vector(objective, model)
+        last_space, other, vector, model = self._last
+        if space != last_space:
+            return start_vector(objective, model)
+        start = objective.carried(vector, other)
+        if self._leader is None:
+            return start
+        there = self._leader._last[2]
+        moved = start + there - self._leader._start_of_last
+        # With L1 what is zero at both fits stays zero.
+        is_zero = (start == 0) & (there == 0)
+        if objective.l1:
+            moved[is_zero] = 0.0
+        return moved

@@ -101,7 +101,9 @@ def test_each_fold_as_by_itself(wine, options):
 
 
 @pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
-@pytest.mark.parametrize("kind", ["wide", "csr", "float32", "far", "collinear", "two", "large"])
+@pytest.mark.parametrize(
+    "kind", ["wide", "csr", "float32", "far", "collinear", "two", "large", "rare"]
+)
 def test_hard_rows(kind, l1_ratio, cancer):
     X, y = make_classification(
         120, 30, n_informative=8, n_classes=3, random_state=1, n_clusters_per_class=1
@@ -119,6 +121,9 @@ def test_hard_rows(kind, l1_ratio, cancer):
     elif kind == "two":
         X, y = cancer
         X = StandardScaler().fit_transform(X)
+    elif kind == "rare":  # (constant in the training rows of some folds)
+        X[:, :3] = 0.0
+        X[[0, 50, 119], [0, 1, 2]] = 1.0
     elif kind == "large":  # (more than one block)
         X, y = make_classification(
             6000, 40, n_informative=8, n_classes=4, random_state=1, n_clusters_per_class=1

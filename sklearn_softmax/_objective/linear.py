@@ -134,10 +134,28 @@ class SoftmaxObjective:
 
     def with_penalty(self, C, l1_ratio):
         """Return the objective of the same rows with another penalty."""
-        options = {**self._options, "C": C, "l1_ratio": l1_ratio}
         strength = (1.0 - l1_ratio) / (C * self._options["penalty_weight"])
         scaling = self.scaling.with_ridge(strength / start_curvature(self.n_classes))
-        other = type(self)(self.blocks, **options, scaling=scaling, span=self._span)
+        return self._altered(self.blocks, scaling, C=C, l1_ratio=l1_ratio)
+
+    def with_rows(self, blocks, mean_square):
+        """Return the objective of the same rows with other weights, in the same scaled space.
+
+        Parameters
+        ----------
+        blocks : RowBlocks
+            As :meth:`RowBlocks.with_weight` of this one's makes them.
+        mean_square : ndarray of shape (n_features,)
+            What :meth:`mean_square` of such an objective says.
+        """
+        scaling = self.scaling
+        if not scaling.is_trivial:
+            scaling = Scaling(scaling.center, scaling.scale, mean_square / scaling.scale**2)
+        return self._altered(blocks, scaling, penalty_weight=None)
+
+    def _altered(self, blocks, scaling, **options):
+        options = {**self._options, **options}
+        other = type(self)(blocks, **options, scaling=scaling, span=self._span)
         other._origin = self._origin
         return other
 
@@ -291,7 +309,7 @@ class SoftmaxObjective:
         """
         square = self.scaling.second_moment
         if square is None:
-            square = self._second_moment()
+            square = self.mean_square()
         bound = self.l2_columns + portable.zeros((self.n_columns,), self.blocks.sample)
         bound[: self.n_features] += 0.25 * square
         bound[self.n_features :] += 0.25
@@ -299,11 +317,18 @@ class SoftmaxObjective:
             bound > 0, bound, portable.zeros(bound.shape, bound) + 1.0
         )
 
-    def _second_moment(self):
-        origin = self.blocks.place(np.zeros(self.n_features, dtype=self.blocks.dtype))
-        kind = StoredMoments if self.blocks.is_sparse else Moments
-        *_, square = self.blocks.accumulate(kind(origin))
-        return square / self.blocks.total_weight
+    def mean_square(self):
+        """Return the mean square of each feature, less its centre, over the rows' weights."""
+        blocks, center = self.blocks, np.zeros(self.n_features)
+        if not self.scaling.is_trivial:
+            center = portable.to_numpy(self.scaling.center)
+        if blocks.is_sparse:
+            share, _, square = blocks.accumulate(StoredMoments(blocks.place(center)))
+            square = square + (blocks.total_weight - share) * blocks.place(center) ** 2
+        else:
+            origin = blocks.place(center.astype(blocks.dtype))
+            _, square = blocks.accumulate(Moments(origin))
+        return square / blocks.total_weight
 
     # Loss and derivatives --------------------------------------------------------------
 
