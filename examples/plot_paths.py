@@ -26,7 +26,7 @@ path = softmax_path(X, y, l1_ratio=1.0, Cs=60)
 fig, axes = plt.subplots(1, 3, figsize=(10, 3.5), sharey=True, layout="constrained")
 for k, ax in enumerate(axes):
     ax.semilogx(path.Cs, path.coefs[:, k])
-    for j in np.argsort(-np.abs(path.coefs[-1, k]))[:3]:
+    for j in np.argsort(-np.abs(path.coefs[-1, k]))[:2]:
         ax.annotate(data.feature_names[j], (path.Cs[-1], path.coefs[-1, k, j]), ha="right")
     ax.set(title=f"class {data.target_names[k]}", xlabel="C")
 axes[0].set_ylabel("coefficient")

@@ -131,16 +131,18 @@ def n_pairs(n):
 
 def unpack_pairs(totals, n_outputs, n_columns):
     """Return the Hessian for the totals of pairs: its lower triangle, in Fortran order."""
+    pairs = np.zeros((n_columns, n_columns), dtype=np.intp)
+    pairs[np.triu_indices(n_columns)] = np.arange(n_pairs(n_columns))
+    pairs = np.maximum(pairs, pairs.T).ravel()
     size = n_outputs * n_columns
     hessian = np.zeros((size, size), order="F")
     by_class = hessian.T.reshape(n_outputs, n_columns, n_outputs, n_columns)
-    upper = np.triu_indices(n_columns)
-    block = np.empty((n_columns, n_columns))
-    pairs = iter(totals)
+    blocks = totals[:, pairs].reshape(-1, n_columns, n_columns)
+    first = 0
     for k in range(n_outputs):
-        for other in range(k, n_outputs):
-            block[upper] = block.T[upper] = next(pairs)
-            by_class[k, :, other, :] = block
+        others = blocks[first : first + n_outputs - k]
+        by_class[k, :, k:, :] = others.transpose(1, 0, 2)
+        first += n_outputs - k
     return hessian
 
 
