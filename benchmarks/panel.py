@@ -3,18 +3,23 @@
 python benchmarks/panel.py --data iris wine breast_cancer digits --C 0.01 1 100
 SOFTMAX_DATA=FOLDER python benchmarks/panel.py --out results.json
 
-A solver is fitted at rising accuracy, in a process of its own that is ended when it takes much
-longer than ours. The minimum f* of a problem is the lowest objective that anyone found; the time to
-a gap is that of a solver's cheapest fit that is within it.
+Every table is raced raw and standardised. A solver is fitted at rising accuracy, in a process of
+its own that is ended when it takes much longer than ours. Peers are run with one BLAS thread and
+with all, and the faster run counts; ours is run as it comes. The minimum f* of a problem is the
+lowest objective that anyone found; the time to a gap is that of a solver's cheapest fit that is
+within it.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
 import platform
+import sys
 import time
 import warnings
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import geometric_mean, median
@@ -23,10 +28,14 @@ N_THREADS = os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", N_THREADS)
 
 import numpy as np  # noqa: E402
+import scipy.sparse as sp  # noqa: E402
 from benchopt.benchmark import Benchmark, _check_patterns  # noqa: E402
 from benchopt.utils.parametrized_name_mixin import product_param  # noqa: E402
+from sklearn.preprocessing import StandardScaler  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
 
 GAPS = (1e-4, 1e-6)
+SCALINGS = ("raw", "standardised")
 OURS = "sklearn_softmax"
 AS_IT_COMES = "defaults"
 # A solver may take so many times as long as ours, and at least so many seconds.
@@ -78,7 +87,27 @@ def measure(solver, objective, send):
         send((median(seconds), value, warned))
 
 
-def run_apart(solver, objective, limit):
+@contextmanager
+def thread_limit(n_threads):
+    """Limit the threads of BLAS, OpenMP and PyTorch; None leaves them as they are."""
+    torch = sys.modules.get("torch")
+    if torch is not None and n_threads is not None:
+        torch.set_num_threads(n_threads)
+    with threadpool_limits(n_threads):
+        yield
+
+
+def run_at_best(solver, objective, limit):
+    """Measure a peer with one thread and with all; all its points count."""
+    runs = [run_apart(solver, objective, limit, n_threads) for n_threads in (1, None)]
+    return {
+        "points": [point for run in runs for point in run["points"]],
+        "reason": runs[-1]["reason"],
+        "unfinished": min(run["unfinished"] for run in runs),
+    }
+
+
+def run_apart(solver, objective, limit, n_threads=None):
     """Measure a solver in another process.
 
     Returns its points, why it ended, and for how many seconds its last fit had gone on then.
@@ -88,7 +117,8 @@ def run_apart(solver, objective, limit):
 
     def work():
         try:
-            measure(solver, objective, sender.send)
+            with thread_limit(n_threads):
+                measure(solver, objective, sender.send)
             sender.send("end")
         except Exception as error:
             sender.send(f"{type(error).__name__}: {str(error)[:100]}")
@@ -114,13 +144,20 @@ def time_to(points, value):
     return min((seconds for seconds, reached, _ in points if reached <= value), default=None)
 
 
-def run_problem(dataset, C, solvers, limit):
+def standardised(data):
+    """Return a table with features of mean 0 and variance 1; None for sparse ones."""
+    if sp.issparse(data["X"]):
+        return None
+    return {**data, "X": StandardScaler().fit_transform(np.asarray(data["X"], dtype=float))}
+
+
+def run_problem(name, data, C, solvers, limit):
     """Measure all solvers on a problem; return what they did."""
     objective_class = BENCHMARK.get_benchmark_objective()
     objective = objective_class.get_instance(C=C)
-    objective.set_data(**dataset.data)
+    objective.set_data(**data)
     problem = {
-        "data": str(dataset),
+        "data": name,
         "C": C,
         "shape": [*objective.X.shape, len(objective.classes)],
         "dtype": str(objective.X.dtype),
@@ -128,7 +165,8 @@ def run_problem(dataset, C, solvers, limit):
     }
     allowed = limit
     for solver in solvers:
-        found = run_apart(solver, objective, allowed)
+        run = run_apart if solver.name.startswith(OURS) else run_at_best
+        found = run(solver, objective, allowed)
         problem["solvers"][str(solver)] = found
         if solver.name == OURS and found["points"]:
             allowed = min(limit, max(LEAST_LIMIT, PATIENCE * found["points"][-1][0]))
@@ -211,6 +249,8 @@ def print_summary(problems):
             found = ratios(problems, is_peer, gap)
             missed = [key for key, (ratio, _) in found.items() if ratio == 0]
             measured = {k: v for k, v in found.items() if 0 < v[0] < np.inf}
+            if not measured:
+                continue
             n_reached = sum(reached for _, reached in measured.values())
             least = min(measured, key=lambda key: measured[key][0])
             print(
@@ -253,6 +293,7 @@ def main():
     parser.add_argument("--C", nargs="+", type=float, default=[0.01, 1.0, 100.0])
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for any solver")
     parser.add_argument("--out", type=Path, help="a JSON file for the results")
+    parser.add_argument("--scaling", nargs="+", default=SCALINGS, choices=SCALINGS)
     arguments = parser.parse_args()
     print(versions())
     solvers = selected(BENCHMARK.get_solvers(), arguments.solvers, "solver")
@@ -260,14 +301,18 @@ def main():
     problems = []
     for dataset in selected(BENCHMARK.get_datasets(), arguments.data, "dataset"):
         try:
-            dataset.data = dataset.get_data()
+            raw = dataset.get_data()
         except FileNotFoundError as error:
             print(f"\n{dataset}: left out. {error}")
             continue
-        for C in arguments.C:
-            problem = run_problem(dataset, C, solvers, arguments.limit)
+        for scaling, C in itertools.product(arguments.scaling, arguments.C):
+            data = raw if scaling == "raw" else standardised(raw)
+            if data is None:
+                continue
+            name = str(dataset) if scaling == "raw" else f"{dataset} standardised"
+            problem = run_problem(name, data, C, solvers, arguments.limit)
             if not any(solver["points"] for solver in problem["solvers"].values()):
-                print(f"\n{dataset}, C={C:g}: left out. No solver ended in {arguments.limit:g} s.")
+                print(f"\n{name}, C={C:g}: left out. No solver ended in {arguments.limit:g} s.")
                 continue
             problems.append(problem)
             print_problem(problem)
@@ -275,10 +320,12 @@ def main():
                 arguments.out.write_text(
                     json.dumps({"versions": versions(), "problems": problems}, indent=1)
                 )
-        del dataset.data
     print()
-    if problems:
-        print_summary(problems)
+    for scaling in SCALINGS:
+        chosen = [p for p in problems if p["data"].endswith("standardised") == (scaling != "raw")]
+        if chosen:
+            print(f"{scaling} tables")
+            print_summary(chosen)
 
 
 if __name__ == "__main__":

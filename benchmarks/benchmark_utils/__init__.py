@@ -25,14 +25,18 @@ class FileDataset(BaseDataset):
     """
 
     def get_data(self):
+        data = self.load(self.name)
+        return {"X": self.prepare(data["X"]), "y": data["y"]}
+
+    def load(self, name):
+        """Return what the folder's ``load.py`` does."""
         folder = os.environ.get("SOFTMAX_DATA")
         if folder is None:
-            raise FileNotFoundError(f"Set SOFTMAX_DATA to the folder that holds {self.name}.")
+            raise FileNotFoundError(f"Set SOFTMAX_DATA to the folder that holds {name}.")
         spec = importlib.util.spec_from_file_location("load", Path(folder) / "load.py")
         loader = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(loader)
-        data = loader.load(self.name)
-        return {"X": self.prepare(data["X"]), "y": data["y"]}
+        return loader.load(name)
 
     def prepare(self, X):
         """Return X as the solvers get it: raw, unless a data set says otherwise."""
