@@ -8,11 +8,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._curvature import entries as _entries
+from sklearn_softmax._curvature import pairs as _pairs
 from sklearn_softmax._curvature.pairs import PairCurvature
 from sklearn_softmax._objective.linear import SoftmaxObjective
 from sklearn_softmax._objective.small_table import TableObjective
 from sklearn_softmax._rows.blocks import RowBlocks
-from sklearn_softmax._solvers import coordinate_descent as _coordinate_descent
 from sklearn_softmax._solvers import quadratic as _quadratic
 
 from .conftest import make_namespace
@@ -232,7 +233,7 @@ def test_too_large_a_support_is_left_to_the_orthant_wise_solver(monkeypatch):
     X, y = made(3)
     options = {"l1_ratio": 1.0, "C": 1.0, "tol": 1e-4}
     whole = descent(**options).fit(X, y)
-    monkeypatch.setattr(_coordinate_descent, "_MOST_PAIRS", 5)
+    monkeypatch.setattr(_pairs, "_MOST_PAIRS", 5)
     part = descent(**options).fit(X, y)
     assert part.n_iter_[0] == len(part.loss_curve_) > whole.n_iter_[0]
     assert_allclose(part.loss_curve_[-1], whole.loss_curve_[-1], rtol=1e-4)
@@ -324,7 +325,7 @@ def test_the_hessian_of_pairs_is_the_derivative_of_the_gradient(kind, objective_
         outputs = np.arange(posed.n_outputs).repeat(3)
         columns = np.tile([1, 4, 5], posed.n_outputs)
         matrix[outputs, columns] = rng.standard_normal(len(columns))
-        hessian = PairCurvature(posed).hessian(matrix, (outputs, columns))
+        hessian = PairCurvature(posed, _quadratic.minimise).hessian(matrix, (outputs, columns))
         for t, (k, j) in enumerate(zip(outputs, columns, strict=True)):
             step = np.zeros_like(matrix)
             step[k, j] = 1e-5
@@ -333,6 +334,97 @@ def test_the_hessian_of_pairs_is_the_derivative_of_the_gradient(kind, objective_
                 for s in (step, -step)
             )
             assert_allclose(hessian[t], (ahead - behind) / 2e-5, rtol=1e-5, atol=1e-8)
+
+
+def scaled_and_centred(X):
+    """Return sparse rows of a tiny feature, and of one that is somewhat far from zero."""
+    return sp.csr_array(X * np.array([1e-4, 1, 1, 1, 1]) + np.array([0, 4, 0, 0, 0]))
+
+
+@pytest.fixture
+def by_entries(monkeypatch):
+    """Have sparse models descended by entries, however small they are."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(_entries, "_LEAST_WORK", 0)
+    monkeypatch.setattr(_pairs, "_FEW_PAIRS", 0)
+
+
+def sparse_and_weighted(kind, dtype=np.float64, n_classes=4):
+    """Return sparse rows, some of weight 0 that hold anything, with labels and weights."""
+    rng = np.random.default_rng(0)
+    X, y = made(n_classes, n_rows=80, n_features=5)
+    X[np.abs(X) < 0.7] = 0.0
+    weight = np.where(np.arange(80) % 5 > 0, rng.uniform(0.1, 2, 80), 0.0)
+    X[::5] = 1e6
+    return kind(X).astype(dtype), y, weight
+
+
+@pytest.mark.parametrize("kind", [sp.csr_array, scaled_and_centred])
+@pytest.mark.parametrize("radius", [np.inf, 0.05])
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_descent_by_entries_finds_the_minimum_of_the_same_model(
+    by_entries, monkeypatch, kind, radius, l1_ratio, n_classes, fit_intercept
+):
+    rng = np.random.default_rng(1)
+    X, y, weight = sparse_and_weighted(kind, n_classes=n_classes)
+    monkeypatch.setattr(_entries, "_MAX_SWEEPS", 20_000)
+    with RowBlocks(X, y, weight, n_classes=n_classes) as blocks:
+        posed = SoftmaxObjective(blocks, C=1.0, l1_ratio=l1_ratio, fit_intercept=fit_intercept)
+        matrix = np.zeros((posed.n_outputs, posed.n_columns))
+        is_chosen = rng.random(matrix.shape) < 0.7
+        is_chosen[:, posed.n_features :] = True
+        if n_classes > 2:
+            is_chosen[-1, posed.n_features :] = False
+        pairs = np.nonzero(is_chosen)
+        matrix[pairs] = 0.3 * rng.standard_normal(len(pairs[0]))
+        gradient = posed.unpack(posed.loss_gradient(posed.pack(matrix))[1])[pairs]
+        l1 = posed.penalty_columns[0][pairs[1]]
+        curvature = PairCurvature(posed, _quadratic.minimise)
+        found = curvature.minimiser(matrix, pairs, gradient, l1)(radius, 1e-9)
+        hessian, start = curvature.hessian(matrix, pairs), matrix[pairs]
+        expected, _ = _quadratic.minimise(hessian, gradient, start, l1, radius, 1e-10)
+
+        def model(there):
+            step = there - start
+            return gradient @ step + 0.5 * step @ hessian @ step + l1 @ np.abs(there)
+
+    is_feature = pairs[1] < posed.n_features
+    assert np.max(np.abs(found - start)[is_feature]) <= radius * (1 + 1e-12)
+    assert model(found) < model(start)
+    if np.isinf(radius) or not fit_intercept:
+        # (Within bounds the intercepts are minimised one after the other.)
+        assert_allclose(model(found), model(expected), rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("kind", [sp.csr_array, scaled_and_centred])
+@pytest.mark.parametrize("C", [0.1, 10.0])
+def test_fits_by_entries_reach_the_same_optimum(by_entries, dtype, l1_ratio, n_classes, kind, C):
+    X, y, weight = sparse_and_weighted(kind, dtype, n_classes)
+    kept = weight > 0
+    clf = descent(l1_ratio=l1_ratio, C=C).fit(X, y, weight)
+    dense = descent(l1_ratio=l1_ratio, C=C, tol=1e-7)
+    dense.fit(X[kept].toarray().astype(float), y[kept], weight[kept])
+    promised = 1e-4 if l1_ratio == 1 else 1e-7
+    slack = 1e-5 if dtype == np.float32 else 0.0
+    assert clf.loss_curve_[-1] <= dense.loss_curve_[-1] * (1 + promised + slack)
+
+
+def test_text_needs_no_large_hessian(by_entries):
+    """Collinear words, some in one row only, of rare classes: as many as there are rows."""
+    rng = np.random.default_rng(0)
+    X = sp.random_array((300, 400), density=0.03, format="csr", rng=rng)
+    X = sp.hstack([X[:, :1], X], format="csr")
+    y = np.minimum(rng.geometric(0.4, 300), 6)
+    for C in (1.0, 100.0):
+        clf = descent(l1_ratio=1.0, C=C).fit(X, y)
+        dense = descent(l1_ratio=1.0, C=C, tol=1e-6).fit(X.toarray(), y)
+        assert clf.loss_curve_[-1] <= dense.loss_curve_[-1] * (1 + 1e-4)
+        assert clf.duality_gap_ <= 1e-4 * clf.loss_curve_[-1]
 
 
 @pytest.mark.parametrize("rank", [3, 12, 40])

@@ -4,6 +4,7 @@ A model with few coefficients that are not zero has a small Hessian, whatever th
 features: it takes the columns of those, and no others.
 """
 
+import functools
 import itertools
 import threading
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from scipy.linalg import blas
 from .._objective.scaled_rows import scaled_rows, slices
 from .._rows.sums import spread, with_reference
 from ..functional import softmax
+from .entries import EntryModel
 
 # What the products of some rows' features and probabilities may take (bytes).
 _PRODUCT_BYTES = 4 << 20
@@ -25,6 +27,11 @@ _LOGIT_BYTES = 32 << 20
 # An evaluation takes no less time than so many multiplications, however small the table.
 _LEAST_EVALUATION = 2_000_000
 _SPARSE_COST = 10.0
+# No Hessian is made of more parameters than this.
+_MOST_PAIRS, _FEWEST_PAIRS = 3000, 32
+# Of more than this, sparse rows that can be taken entry by entry need none. So many parameters,
+# relative to all, then cost an evaluation.
+_FEW_PAIRS, _ENTRIES_COST = 300, 0.1
 
 
 class PairCurvature:
@@ -34,26 +41,76 @@ class PairCurvature:
     ----------
     objective : SoftmaxObjective
         Its rows, its scaling and the layout of its parameters.
+    minimise : callable
+        :func:`sklearn_softmax._solvers.quadratic.minimise`.
     """
 
-    def __init__(self, objective):
+    def __init__(self, objective, minimise):
         self._objective = objective
+        self._minimise = minimise
 
-    def cost(self, n_pairs):
-        """Return what a Hessian of so many pairs costs, in evaluations of loss and gradient."""
+    def most_pairs(self, n_evaluations):
+        """Return of how many parameters a model costs so many evaluations of loss and gradient."""
+        if self._can_descend:
+            objective = self._objective
+            every = objective.n_outputs * objective.n_columns
+            return int(min(1.0, n_evaluations * _ENTRIES_COST) * every)
+        affordable = np.sqrt(n_evaluations / self._cost_of_pair)
+        return int(min(_MOST_PAIRS, max(affordable, _FEWEST_PAIRS)))
+
+    @property
+    def _cost_of_pair(self):
+        """What a Hessian costs for each square of the number of its parameters, in evaluations."""
         objective = self._objective
         evaluation = 2.0 * objective.blocks.n_stored * objective.n_outputs
-        factor = n_pairs**3 / 3
         if self._is_by_entries:
             # (Sparse products, of the loss and the Hessian, go slowly beside dense ones.)
             evaluation, hessian = _SPARSE_COST * evaluation, 0.0
         else:
-            hessian = 0.5 * n_pairs**2 * objective.blocks.n_rows
-        return (hessian + factor) / max(evaluation, _LEAST_EVALUATION)
+            hessian = 0.5 * objective.blocks.n_rows
+        return (hessian + 1 / 3) / max(evaluation, _LEAST_EVALUATION)
 
     @property
     def _is_by_entries(self):
         return self._objective.blocks.is_sparse and self._objective.scaling.is_trivial
+
+    @functools.cached_property
+    def _can_descend(self):
+        return EntryModel.applies(self._objective)
+
+    @functools.cached_property
+    def _entries(self):
+        return EntryModel(self._objective)
+
+    def minimiser(self, matrix, pairs, gradient, l1):
+        """Return what finds the minimum of the quadratic model over some parameters.
+
+        Parameters
+        ----------
+        matrix : ndarray of shape (n_outputs, n_columns)
+            Where the model is taken. No column has one that is not zero but those of the pairs.
+        pairs : tuple of ndarray of int
+            Outputs and columns of the parameters, ordered by output.
+        gradient, l1 : ndarray of shape (n_pairs,)
+            The derivative of the smooth part there, and the weights of the absolute values.
+
+        Returns
+        -------
+        callable
+            ``minimise(radius, accuracy)`` returns the parameters at the minimum: see
+            :func:`~sklearn_softmax._solvers.quadratic.minimise`, which these are passed to.
+        """
+        if self._can_descend and len(pairs[0]) > _FEW_PAIRS:
+            return functools.partial(self._entries.minimise, matrix, pairs, gradient, l1)
+        hessian = self.hessian(matrix, pairs)
+        least = np.finfo(float).eps * self._objective.largest_curvature[pairs[1]]
+        diagonal = np.einsum("ii->i", hessian)
+        np.maximum(diagonal, least, out=diagonal)
+
+        def minimise(radius, accuracy):
+            return self._minimise(hessian, gradient, matrix[pairs], l1, radius, accuracy)[0]
+
+        return minimise
 
     def hessian(self, matrix, pairs):
         """Return the Hessian of the smooth part of the objective by some parameters.
@@ -85,6 +142,8 @@ class PairCurvature:
     def largest_entries(self):
         """Return the largest absolute value of each column, as the scaled parameters see it."""
         objective = self._objective
+        if objective.blocks.is_sparse and objective.blocks.is_numpy:
+            return self._largest_stored()
         largest, lock = np.zeros(objective.n_columns), threading.Lock()
 
         def look(index, block):
@@ -97,6 +156,15 @@ class PairCurvature:
 
         objective.blocks.for_each(look)
         return largest
+
+    def _largest_stored(self):
+        """Return as much of sparse rows, without a look at what they do not store."""
+        objective = self._objective
+        rows, scaling = sp.csr_array(objective.blocks.X), objective.scaling
+        sizes = np.zeros(objective.n_features)
+        np.maximum.at(sizes, rows.indices, np.abs(rows.data))
+        largest = (sizes + np.abs(scaling.center)) / scaling.scale
+        return np.append(largest, 1.0) if objective.fit_intercept else largest
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,8 +29,8 @@ _LEAST_PULL, _ENTRANTS = 0.1, 1.0
 # There must be room for so many at least, relative to the support.
 _LEAST_ROOM = 0.1
 _CHEAP = 1.0
-# No Hessian is made of more parameters than this, or dearer than so many evaluations.
-_MOST_PAIRS, _DEAREST, _FEWEST_PAIRS = 3000, 30.0, 32
+# No model of the curvature is made that costs more evaluations than this.
+_DEAREST = 30.0
 # What a quadratic model may leave of the slope.
 _ACCURACY = 0.01
 # A step must bring this share of the decrease that the model's slope promises. Where rounding, of
@@ -60,8 +60,9 @@ def coordinate_descent(objective, curvature, vector, *, tol, certificate, certif
         ``objective.fit_intercept`` says whether the last column is one that has no penalty, and
         ``objective.in_float64()`` is the same objective in full precision.
     curvature : callable
-        ``curvature(objective)`` returns what has ``hessian(matrix, pairs)``, ``cost(n_pairs)`` and
-        ``largest_entries()``: see :class:`sklearn_softmax._curvature.pairs.PairCurvature`.
+        ``curvature(objective, minimise)`` returns what has ``most_pairs(n_evaluations)``,
+        ``minimiser(matrix, pairs, gradient, l1)`` and ``largest_entries()``: see
+        :class:`sklearn_softmax._curvature.pairs.PairCurvature`.
     vector : ndarray
         Where to start; from zeros if the objective is larger there than at zero.
     tol : float
@@ -148,7 +149,7 @@ class _Fit:
 
     def _take(self, objective):
         self._objective = objective
-        self._curvature = self._make_curvature(objective)
+        self._curvature = self._make_curvature(objective, minimise)
 
     def refine(self):
         """Go on in full precision; return whether that is another one."""
@@ -271,7 +272,7 @@ class _Fit:
             n_free = max(1, len(matrix) - 1)
             is_chosen[:, -1] = np.arange(len(matrix)) < n_free
         n_support = int(is_chosen.sum())
-        most = self._affordable
+        most = self._curvature.most_pairs(_DEAREST)
         if n_support > most:
             return None
         scores = np.abs(point.pull) / np.sqrt(self._bound)
@@ -281,33 +282,20 @@ class _Fit:
         room = most - n_support
         if room < min(len(candidates), 1 + int(_LEAST_ROOM * n_support)):
             return None
-        n_entrants = int(min(max(_ENTRANTS * n_support, self._cheap - n_support), room))
+        cheap = self._curvature.most_pairs(_CHEAP)
+        n_entrants = int(min(max(_ENTRANTS * n_support, cheap - n_support), room))
         if len(candidates) > n_entrants:
             order = np.argsort(-scores.ravel()[candidates], kind="stable")
             candidates = candidates[order[:n_entrants]]
         is_chosen.ravel()[candidates] = True
         return np.nonzero(is_chosen)
 
-    @property
-    def _affordable(self):
-        return self._pairs_for(_DEAREST)
-
-    @property
-    def _cheap(self):
-        return self._pairs_for(_CHEAP)
-
-    def _pairs_for(self, n_evaluations):
-        unit = self._curvature.cost(1)
-        return int(min(_MOST_PAIRS, max(np.sqrt(n_evaluations / unit), _FEWEST_PAIRS)))
-
     def step(self, point, pairs):
         """Return the next point; None where none leads down that rounding errors do not hide."""
-        hessian = self._curvature.hessian(point.matrix, pairs)
-        least = np.finfo(float).eps * self._bound[pairs[1]]
-        diagonal = np.einsum("ii->i", hessian)
-        np.maximum(diagonal, least, out=diagonal)
+        slope, l1 = point.gradient[pairs], self._l1[pairs[1]]
+        minimise = self._curvature.minimiser(point.matrix, pairs, slope, l1)
         for _ in range(_MAX_NARROWINGS):
-            change, promised = self._model_step(point, pairs, hessian)
+            change, promised = self._model_step(point, pairs, minimise)
             self._decrement = -promised
             if not promised < -_LEAST_PROMISE * self._size(point):
                 return None
@@ -320,13 +308,13 @@ class _Fit:
             self._narrow(pairs, change)
         return None
 
-    def _model_step(self, point, pairs, hessian):
+    def _model_step(self, point, pairs, minimise):
         """Return the step to the minimum of the quadratic model, and what it promises."""
         start, slope, l1 = point.matrix[pairs], point.gradient[pairs], self._l1[pairs[1]]
-        radius = np.inf
+        radius = np.full(len(start), np.inf)
         if np.isfinite(self._reach):
             radius = self._reach / self._largest[pairs[1]]
-        there, _ = minimise(hessian, slope, start, l1, radius, _ACCURACY)
+        there = minimise(radius, _ACCURACY)
         change = there - start
         promised = slope @ change + l1 @ (np.abs(there) - np.abs(start))
         return change, float(promised)
