@@ -107,7 +107,7 @@ def coordinate_descent(objective, curvature, vector, *, tol, certificate, certif
         found = None if fit.has_stalled else fit.step(point, pairs)
         while found is None and fit.refine():
             point = fit.evaluate(point.matrix)
-            found = fit.step(point, pairs)
+            found = fit.step(point, fit.working_set(point) or pairs)
         if found is None:
             state.loss = point.loss
             yield fit.ended(state, point, fit.last_status(point))
@@ -302,6 +302,9 @@ class _Fit:
 
     def step(self, point, pairs):
         """Return the next point; None where none leads down that rounding errors do not hide."""
+        if not len(pairs[0]):  # nothing pulls at any parameter
+            self._decrement = 0.0
+            return None
         hessian = self._curvature.hessian(point.matrix, pairs)
         least = np.finfo(float).eps * self._bound[pairs[1]]
         diagonal = np.einsum("ii->i", hessian)
