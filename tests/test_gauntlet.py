@@ -29,6 +29,17 @@ def test_lbfgs_is_at_the_minimum_or_says_so(seed):
     assert not verdict.fails, f"{verdict}\n{case.description}"
 
 
+# Seeds that were quietly far from the minimum, and what had ended them: steps that each brought
+# about as much as the one before; a Hessian that had lost digits; a bound in place of it.
+_CRAWLING, _NEARLY_SINGULAR, _BOUND = [474, 424, 50444], [2976, 294], [50071, 50146]
+
+
+@pytest.mark.parametrize("seed", _CRAWLING + _NEARLY_SINGULAR + _BOUND)
+def test_a_fit_that_was_ended_too_early(seed):
+    case, _, verdict = judged(seed, "auto")
+    assert not verdict.fails, f"{verdict}\n{case.description}"
+
+
 @pytest.mark.parametrize("seed", range(_SGD))
 def test_sgd_is_better_than_no_model_or_says_so(seed):
     case, _, verdict = judged(seed, "sgd")

@@ -131,7 +131,7 @@ def test_a_penalty_of_l1_of_strength_0_is_none(table):
 class Walled:
     """An H0 that takes all directions for walls, until it is distrusted."""
 
-    replaces_steps = is_bound = False
+    replaces_steps = is_bound = is_nearly_singular = can_have_root = False
     step_memory = 10, np.float64
 
     def __init__(self):

@@ -10,7 +10,7 @@ from sklearn_softmax._solvers.lbfgs import lbfgs
 class Scaled:
     """The identity times a number, as H0."""
 
-    replaces_steps = is_bound = False
+    replaces_steps = is_bound = is_nearly_singular = can_have_root = False
     step_memory = 10, np.float64
 
     def __init__(self, scale=1.0):

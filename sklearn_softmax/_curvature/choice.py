@@ -16,6 +16,8 @@ rows (it steers, and need not be exact):
   to a few thousand parameters.
 - :class:`KroneckerCurvature`: exact variances in a Kronecker-factored basis. Costs little
   more than the eigenvectors of the features' covariance.
+- :class:`RootCurvature`: a square root of it, where the products that it is made of have lost
+  the digits that matter.
 - :class:`DiagonalCurvature`: for sparse features, too many to be factored, and for L1
   penalties, where the curvature must be restricted to the parameters that are not zero.
 
@@ -32,6 +34,7 @@ from .diagonal import DiagonalCurvature, LargestCurvature
 from .exact import ExactCurvature, n_free_outputs
 from .hessians import hessian_cost
 from .kronecker import ROWS_PER_COLUMN, KroneckerCurvature
+from .square_root import RootCurvature, can_have_root, root_work
 
 # What an exact Hessian, and a sample of rows for it, may take (bytes; a tenth of X if larger).
 _EXACT_BYTES = 64 << 20
@@ -134,12 +137,16 @@ class Curvature:
     def distrust(self, vector):
         """Put another in place of the model, which has turned out wrong; return whether it has.
 
-        That of a sample is made anew of all rows. Then there is a bound of the Hessian: steps from
-        there are short, but they lead down.
+        That of a sample is made anew of all rows. Then there is a square root of the Hessian, where
+        that is affordable, and then a bound of it: steps from there are short, but they lead down.
         """
         if self.is_bound:
             return False
-        if self._is_sampled and self._may_take_all_rows():
+        if self.can_have_root:
+            self._model = RootCurvature(self._objective)
+            self._exact_cost = root_work(self._objective)
+            self._model.renew(vector)
+        elif self._is_sampled and self._may_take_all_rows():
             self._takes_all_rows = True
             is_exact = self.replaces_steps
             self._model = self._exact_model() if is_exact else self._cheap_model()
@@ -155,6 +162,16 @@ class Curvature:
         return isinstance(self._model, LargestCurvature)
 
     @property
+    def can_have_root(self):
+        """Whether there is a model left that keeps more digits."""
+        return not isinstance(self._model, RootCurvature) and can_have_root(self._objective)
+
+    @property
+    def is_nearly_singular(self):
+        """Whether H0 may have lost digits that matter, in some direction."""
+        return getattr(self._model, "is_nearly_singular", False)
+
+    @property
     def _is_sampled(self):
         return not self._takes_all_rows and getattr(self._model, "is_sampled", False)
 
@@ -165,7 +182,7 @@ class Curvature:
     @property
     def replaces_steps(self):
         """Whether H0 is the exact Hessian: steps from before it do more harm than good."""
-        return isinstance(self._model, ExactCurvature)
+        return isinstance(self._model, ExactCurvature | RootCurvature)
 
     @property
     def step_memory(self):

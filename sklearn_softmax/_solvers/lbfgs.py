@@ -9,11 +9,16 @@ the decrease that the next step expects: an estimate of how far the loss is abov
 whatever the scale of the features (the Newton decrement). The loop ends when
 :math:`g^\top H g \le \mathrm{tol}^2 f`.
 
-That estimate is no better than H, and an H that takes some parameters for flat, or for walls, would
+The estimate is that of one step. What the last steps have brought says how much more there may be
+to come: each more than was expected of it, or each about as much as the one before. By that the
+estimate is raised.
+
+It is also no better than H, and an H that takes some parameters for flat, or for walls, would
 end a fit wherever it stands. So the end is confirmed by something that does not rest on H: a bound
-of the true decrement from below, or a certificate. If the bound denies it, H0 is replaced by a
-bound of the curvature, from which steps are short but lead down. If the certificate does, the
-estimate must be smaller before it counts.
+of the true decrement from below, a certificate, or steps that converge as Newton's do near a
+minimum. If the bound denies it, or H is an exact Hessian that may have lost digits, H0 is replaced:
+by a model that keeps more of them, and in the end by a bound of the curvature, from which steps are
+short but lead down. If nothing confirms it, the estimate must be smaller before it counts.
 
 It also ends when the loss has not fallen by more than its rounding unit for ten steps, or no step
 lowers it; unless the estimate is then of the size of rounding errors, the status says so. Where
@@ -54,6 +59,12 @@ NEGLIGIBLE = 1e-4
 # So many steps are remembered for what they brought beside what was expected of them; a step along
 # which the curvature falls may bring more by the second number.
 _REMEMBERED, _USUAL_RATIO = 6, 2.0
+# Near the minimum a step of Newton's brings what it is expected to, but for this, and the next one
+# no more than that share of it.
+_QUADRATIC_RATIO, _QUADRATIC_SHARE = 1.2, 0.2
+# Steps of which each brings more than this share of what the one before brought count as if it
+# were this.
+_SLOWEST = 0.999
 # Without a certificate the estimate of a model that is not exact must be so much smaller. A gap of
 # so many times the square of ``tol`` is one.
 _CAUTION_OF_MODELS, _CERTIFIED = 1e-2, 10.0
@@ -133,6 +144,8 @@ def lbfgs(
         better forgotten; ``curvature.step_memory`` is the number of steps to remember, and the
         dtype to round them to; ``curvature.solve(gradient, free)`` multiplies by H0, symmetric
         and positive definite, restricted to the parameters of the mask ``free`` (None: all).
+        ``curvature.is_nearly_singular`` says that H0 may have lost digits, and
+        ``curvature.can_have_root`` that there is another which keeps them;
         ``curvature.least_decrement(gradient)`` bounds :math:`g^\top H g` from below without a
         model; ``curvature.distrust(vector)`` puts another in place of H0, a bound of the
         curvature in the end (``curvature.is_bound``), and returns whether it has.
@@ -201,7 +214,7 @@ def lbfgs(
             state.n_evaluations += 1
             continue
         state.decrement = -0.5 * slope
-        found, expected = None, -slope * experience.shortfall
+        found, expected = None, -slope * experience.outlook(state.decrement)
         if expected > threshold and n_stalled < _PATIENCE:
             if is_new:
                 yield state
@@ -214,7 +227,15 @@ def lbfgs(
         if found is None or found.vector is None:
             is_certain, is_open = False, False
             if slope <= 0:
-                is_certain, is_open = confirm(state, gradient, steepest, expected, scale, enough)
+                is_certain, is_open = confirm(
+                    state,
+                    gradient,
+                    steepest,
+                    expected,
+                    scale,
+                    enough,
+                    is_settled=experience.is_settled(state.decrement),
+                )
             if is_open and found is None:
                 enough, n_stalled = max(0.1 * enough, RESOLUTION), 0
                 continue
@@ -243,23 +264,44 @@ def lbfgs(
 
 
 class _Experience:
-    """By how much the last steps have lowered the loss more than they were expected to.
+    """What the last steps say of the way that is left, beyond the next step.
 
     Where rows of all sizes are, the curvature is another a short way on, and what a step expects
-    says little of what lies beyond it.
+    says little of what lies beyond it. And where steps lead along a valley, each of them brings
+    little, and about as much as the one before.
     """
 
     def __init__(self):
         self._ratios: Any = collections.deque(maxlen=_REMEMBERED)
+        self._decreases: Any = collections.deque(maxlen=_REMEMBERED)
 
     def add(self, decrease, expected):
         """Take note of a step."""
         self._ratios.append(decrease / expected if expected > 0 else 0.0)
+        self._decreases.append(decrease)
 
-    @property
-    def shortfall(self):
-        """What to multiply an estimate by; 1 if the last ones were about right."""
-        return max(1.0, max(self._ratios, default=0.0) / _USUAL_RATIO)
+    def outlook(self, expected):
+        """Return what to multiply an estimate by for that of all steps to come.
+
+        1 if the last ones were about right, and each has brought much less than the one before.
+        """
+        shortfall = max(1.0, max(self._ratios, default=0.0) / _USUAL_RATIO)
+        share = max(
+            (
+                (max(shortfall * expected, 0.0) / first) ** (1.0 / n_steps)
+                for n_steps, first in enumerate(reversed(self._decreases), 1)
+                if n_steps > 1 and first > 0
+            ),
+            default=0.0,
+        )
+        return shortfall / (1.0 - min(share, _SLOWEST))
+
+    def is_settled(self, expected):
+        """Return whether the last step brought what it should, and the next brings far less."""
+        if not self._decreases:
+            return expected == 0
+        is_as_expected = self._ratios[-1] <= _QUADRATIC_RATIO
+        return is_as_expected and expected <= _QUADRATIC_SHARE * self._decreases[-1]
 
 
 class _Confirmation:
@@ -275,11 +317,12 @@ class _Confirmation:
         self._least_gap = least_gap(tol, objective.epsilon)
         self._has_l1 = has_l1
 
-    def __call__(self, state, gradient, steepest, expected, scale, enough):
+    def __call__(self, state, gradient, steepest, expected, scale, enough, *, is_settled):
         """Return whether a fit may end, and whether a smaller estimate may tell better.
 
         A step expects a decrease of half of ``expected`` there, and ``enough`` is how small that
-        had to be, relative to the loss, or to what counts for it (``scale``).
+        had to be, relative to the loss, or to what counts for it (``scale``). ``is_settled`` says
+        whether Newton's steps converge as they do near a minimum.
         """
         if self._has_l1:
             # Where the loss shows no more, rounding errors are as large in the gap as they may be.
@@ -287,21 +330,29 @@ class _Confirmation:
             largest = self._least_gap if is_last else self._relative
             is_certain = self._gap(state, gradient) <= largest * scale
             return is_certain, not is_certain and enough > RESOLUTION
+        if 0.0 <= state.loss <= self._tol**2 * scale:  # which no minimum is below
+            return True, False
         if self._curvature.is_bound:
-            is_certain = expected <= _CAUTION * enough * scale
-            is_certain = is_certain or self._gap(state, gradient) <= self._tol**2 * scale
-            return is_certain, not is_certain and enough > RESOLUTION
+            # What a bound expects is too little whatever it is.
+            is_certain = self._gap(state, gradient) <= self._tol**2 * scale
+            return is_certain, bool(not is_certain and enough > RESOLUTION)
         if self._curvature.least_decrement(steepest) > max(expected, enough * scale):
             return False, False
-        if self._certificate is None:
+        is_exact = self._curvature.replaces_steps
+        if self._certificate is None or (
+            is_exact and is_settled and not self._curvature.is_nearly_singular
+        ):
             return True, False
         # Where nothing certifies the end, an estimate must be smaller: that of a model that is not
         # exact may be a hundredth of the error, and steps of Newton's are cheap.
         largest, caution = _CERTIFIED * self._tol**2, _CAUTION_OF_MODELS
-        if self._curvature.replaces_steps:
+        if is_exact:
             largest, caution = _LARGEST_VISIBLE, _CAUTION
-        is_small = enough <= max(caution * self._tol**2, RESOLUTION)
-        return True, not is_small and self._gap(state, gradient) > largest * scale
+        if self._gap(state, gradient) <= largest * scale:
+            return True, False
+        if is_exact and self._curvature.is_nearly_singular and self._curvature.can_have_root:
+            return False, False
+        return True, enough > max(caution * self._tol**2, RESOLUTION)
 
     def _gap(self, state, gradient):
         if self._certificate is None:
