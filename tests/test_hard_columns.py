@@ -131,7 +131,7 @@ def test_a_penalty_of_l1_of_strength_0_is_none(table):
 class Walled:
     """An H0 that takes all directions for walls, until it is distrusted."""
 
-    replaces_steps = is_bound = is_nearly_singular = can_have_root = False
+    replaces_steps = is_cheap = is_bound = is_nearly_singular = can_have_root = False
     step_memory = 10, np.float64
 
     def __init__(self):
@@ -140,7 +140,7 @@ class Walled:
     def is_due(self, n_evaluations):
         return False
 
-    def update(self, vector, n_evaluations):
+    def update(self, vector, n_evaluations, n_left=np.inf):
         return False
 
     def solve(self, gradient, free=None):
@@ -158,6 +158,9 @@ class Bowl:
     """|v - 1|^2 plus 1."""
 
     epsilon, uniform_loss = np.finfo(float).eps, 1.0
+
+    def largest_change(self, step):
+        return np.abs(step).max()
 
     def loss_gradient(self, vector):
         return 1.0 + float((vector - 1.0) @ (vector - 1.0)), 2.0 * (vector - 1.0)

@@ -47,6 +47,11 @@ _LEAST_ROWS_PER_PARAMETER = 2
 _THIN = 3
 _SOFTMAX = 30
 _OVERHEAD = 3_000_000
+# A Hessian that costs no more evaluations than this is cheap.
+_CHEAP = 2
+# By how much dearer a Hessian must be than the evaluations that are left without it, which is a
+# guess, to be left out.
+_DEARER = 3
 # Steps that L-BFGS remembers, and the cost of an evaluation for each parameter from which on
 # more of them pay: each takes five passes over the parameters.
 _FEW_STEPS, _MANY_STEPS = 5, 10
@@ -103,13 +108,19 @@ class Curvature:
         """Return whether it is time to renew H0."""
         return n_evaluations >= self._next_renewal
 
-    def update(self, vector, n_evaluations):
-        """Renew H0 at ``vector`` if it is time to; return whether it was renewed."""
+    def update(self, vector, n_evaluations, n_left=np.inf):
+        """Renew H0 at ``vector`` if it is time to; return whether it was renewed.
+
+        An exact Hessian is not made anew where it costs more than the ``n_left`` evaluations that
+        are left without it.
+        """
         if not self.is_due(n_evaluations):
             return False
         exact_pays = self._exact_cost / self._evaluation_cost  # in evaluations
+        if self.replaces_steps and exact_pays > max(_DEARER * n_left, _CHEAP):
+            return False
         # A Hessian that costs no more than two evaluations need not wait for them.
-        if self.replaces_steps or n_evaluations + 2 >= exact_pays:
+        if self.replaces_steps or n_evaluations + _CHEAP >= exact_pays:
             if not self.replaces_steps:
                 self._model = self._exact_model()
             self._next_renewal = n_evaluations + max(1, round(exact_pays))
@@ -160,6 +171,11 @@ class Curvature:
     def is_bound(self):
         """Whether H0 is a bound: it tells nothing of how far the minimum is."""
         return isinstance(self._model, LargestCurvature)
+
+    @property
+    def is_cheap(self):
+        """Whether H0 is renewed whenever it is due, whatever else."""
+        return self._exact_cost <= _CHEAP * self._evaluation_cost
 
     @property
     def can_have_root(self):

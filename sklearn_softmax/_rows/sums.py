@@ -315,6 +315,18 @@ class SquaredNorm:
         return np.maximum(portable.to_numpy(norms), 0.0)
 
 
+@dataclass(frozen=True, eq=False)
+class LogitRange:
+    """How far the logits of each row are apart."""
+
+    coef: Any
+    intercept: Any
+
+    def of(self, block):
+        """Return those of a block's rows, (n_rows,)."""
+        return np.ptp(linear_logits(block.X, self.coef, self.intercept), axis=0)
+
+
 def _centred(X, center):
     """Yield slices of dense rows, with those rows less their center in scratch space."""
     if portable.is_foreign(X):

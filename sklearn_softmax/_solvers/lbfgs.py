@@ -62,6 +62,8 @@ _REMEMBERED, _USUAL_RATIO = 6, 2.0
 # Near the minimum a step of Newton's brings what it is expected to, but for this, and the next one
 # no more than that share of it.
 _QUADRATIC_RATIO, _QUADRATIC_SHARE = 1.2, 0.2
+# And the probabilities are what they are but for the exponential of that, which moves the logits.
+_SMALL_CHANGE = 0.1
 # Steps of which each brings more than this share of what the one before brought count as if it
 # were this.
 _SLOWEST = 0.999
@@ -136,10 +138,12 @@ def lbfgs(
     objective : object
         ``objective.loss_gradient(vector)`` returns a float and an ndarray;
         ``objective.epsilon`` is the rounding unit that they are computed with, and
-        ``objective.uniform_loss`` what the loss is without a model.
+        ``objective.uniform_loss`` what the loss is without a model;
+        ``objective.largest_change(step)`` is how far a step moves the logits of a row, at most.
     curvature : object
-        ``curvature.update(vector, n_evaluations)`` may renew H0 before a step, if
-        ``curvature.is_due(n_evaluations)``, and returns whether it has;
+        ``curvature.update(vector, n_evaluations, n_left)`` may renew H0 before a step, if
+        ``curvature.is_due(n_evaluations)``, and returns whether it has, where ``n_left``
+        evaluations seem to be left without it; ``curvature.is_cheap`` tells that it then has;
         ``curvature.replaces_steps`` tells that H0 has become so good that the steps before are
         better forgotten; ``curvature.step_memory`` is the number of steps to remember, and the
         dtype to round them to; ``curvature.solve(gradient, free)`` multiplies by H0, symmetric
@@ -203,7 +207,7 @@ def lbfgs(
         scale = max(abs(state.loss), negligible)
         threshold = enough * scale
         history, steepest, step = _next_step(
-            problem, state, gradient, history, curvature, threshold, is_far
+            problem, state, gradient, history, curvature, threshold, is_far, experience
         )
         slope = float(steepest @ step)
         if problem is not exact and (
@@ -234,7 +238,7 @@ def lbfgs(
                     expected,
                     scale,
                     enough,
-                    is_settled=experience.is_settled(state.decrement),
+                    step if experience.is_settled(state.decrement) else None,
                 )
             if is_open and found is None:
                 enough, n_stalled = max(0.1 * enough, RESOLUTION), 0
@@ -255,7 +259,8 @@ def lbfgs(
         n_stalled = 0 if decrease > problem.epsilon * abs(state.loss) else n_stalled + 1
         is_far = decrease > _FAR * np.sqrt(enough) * abs(found.loss)
         n_evaluations = state.n_evaluations
-        if curvature.replaces_steps and curvature.is_due(n_evaluations - 1):
+        is_replaced = curvature.replaces_steps and curvature.is_cheap
+        if is_replaced and curvature.is_due(n_evaluations - 1):
             history = History(*curvature.step_memory)
         else:
             history.append(state.vector, found.vector, gradient, found.gradient)
@@ -285,16 +290,31 @@ class _Experience:
 
         1 if the last ones were about right, and each has brought much less than the one before.
         """
-        shortfall = max(1.0, max(self._ratios, default=0.0) / _USUAL_RATIO)
-        share = max(
+        shortfall = self._shortfall
+        return shortfall / (1.0 - min(self._share(shortfall * expected), _SLOWEST))
+
+    def steps_left(self, expected, threshold):
+        """Return about how many steps there are until one expects no more than ``threshold``."""
+        expected = self._shortfall * expected
+        if len(self._decreases) < 2 or not expected > threshold > 0:
+            return np.inf
+        share = min(self._share(expected), _SLOWEST)
+        return np.log(threshold / expected) / np.log(share) if share > 0 else 1.0
+
+    @property
+    def _shortfall(self):
+        return max(1.0, max(self._ratios, default=0.0) / _USUAL_RATIO)
+
+    def _share(self, expected):
+        """Return what share of its decrease each step leaves for the next one, at worst."""
+        return max(
             (
-                (max(shortfall * expected, 0.0) / first) ** (1.0 / n_steps)
+                (max(expected, 0.0) / first) ** (1.0 / n_steps)
                 for n_steps, first in enumerate(reversed(self._decreases), 1)
                 if n_steps > 1 and first > 0
             ),
             default=0.0,
         )
-        return shortfall / (1.0 - min(share, _SLOWEST))
 
     def is_settled(self, expected):
         """Return whether the last step brought what it should, and the next brings far less."""
@@ -311,18 +331,18 @@ class _Confirmation:
     """
 
     def __init__(self, objective, curvature, tol, certificate, order, *, has_l1):
-        self._curvature = curvature
+        self._objective, self._curvature = objective, curvature
         self._tol, self._relative = tol, tol**order
         self._certificate = certificate
         self._least_gap = least_gap(tol, objective.epsilon)
         self._has_l1 = has_l1
 
-    def __call__(self, state, gradient, steepest, expected, scale, enough, *, is_settled):
+    def __call__(self, state, gradient, steepest, expected, scale, enough, settled_step):
         """Return whether a fit may end, and whether a smaller estimate may tell better.
 
         A step expects a decrease of half of ``expected`` there, and ``enough`` is how small that
-        had to be, relative to the loss, or to what counts for it (``scale``). ``is_settled`` says
-        whether Newton's steps converge as they do near a minimum.
+        had to be, relative to the loss, or to what counts for it (``scale``). ``settled_step`` is
+        the next step where Newton's converge as they do near a minimum, and otherwise None.
         """
         if self._has_l1:
             # Where the loss shows no more, rounding errors are as large in the gap as they may be.
@@ -340,7 +360,10 @@ class _Confirmation:
             return False, False
         is_exact = self._curvature.replaces_steps
         if self._certificate is None or (
-            is_exact and is_settled and not self._curvature.is_nearly_singular
+            is_exact
+            and not self._curvature.is_nearly_singular
+            and settled_step is not None
+            and self._objective.largest_change(settled_step) <= _SMALL_CHANGE
         ):
             return True, False
         # Where nothing certifies the end, an estimate must be smaller: that of a model that is not
@@ -367,7 +390,7 @@ def least_gap(tol, epsilon):
     return max(tol, min(_ROUNDING_OF_GAP * np.sqrt(epsilon), _LARGEST_VISIBLE))
 
 
-def _next_step(problem, state, gradient, history, curvature, threshold, is_far):
+def _next_step(problem, state, gradient, history, curvature, threshold, is_far, experience):
     """Return the history to go on with, the direction of steepest descent, and the step to take.
 
     H0 is renewed first if that is due, unless the step is the last one: at the end it would come
@@ -379,7 +402,8 @@ def _next_step(problem, state, gradient, history, curvature, threshold, is_far):
     if not is_renewed:
         steepest, step = problem.direction(state.vector, gradient, history, curvature)
         slope = float(steepest @ step)
-        is_renewed = -slope > threshold and curvature.update(state.vector, n_evaluations)
+        n_left = experience.steps_left(-0.5 * slope, 0.5 * threshold)
+        is_renewed = -slope > threshold and curvature.update(state.vector, n_evaluations, n_left)
         # (Among differences of gradients that are all rounding, H may lose its sign.)
         if not is_renewed and slope <= 0:
             return history, steepest, step
