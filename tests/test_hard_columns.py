@@ -248,3 +248,26 @@ def test_a_model_that_cannot_be_published_says_so(iris):
     X = np.hstack([X, 1 + 1e-8 * X])
     with pytest.warns(match="rounding them shifts the logits"):
         SoftmaxRegressionClassifier(C=np.inf).fit(X, y)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-20, 1e-30])
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_scales_in_float32_of_columns_that_are_zero_or_small(rng, size, offset, monkeypatch):
+    """Where squares vanish in float32 they are taken in float64, of those columns alone."""
+    X = rng.standard_normal((300, 5)).astype(np.float32)
+    X[:, [1, 3]] *= size
+    X[:, 3] += offset
+    seen = []
+    accumulate = RowBlocks.accumulate
+    monkeypatch.setattr(
+        RowBlocks, "accumulate", lambda self, kind: seen.append(kind) or accumulate(self, kind)
+    )
+    scaling = Scaling.of_rows(RowBlocks(X, np.arange(300) % 2, None, n_classes=2), center=True)
+    exact = X.astype(np.float64)
+    spread = exact.std(axis=0)
+    assert_allclose(scaling.center, exact.mean(axis=0), rtol=1e-5, atol=1e-6)
+    is_known = spread > 0
+    assert_allclose(scaling.scale[is_known], spread[is_known], rtol=1e-4)
+    whole = [kind for kind in seen if kind.columns is None]
+    assert all(set(kind.columns) <= {1, 3} for kind in seen if kind.columns is not None)
+    assert len(whole) == 1
