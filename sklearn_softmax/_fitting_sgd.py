@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from ._arrays.portable import to_numpy
 from ._objective.scaling import Scaling, far_features
 from ._solvers import sgd
+from ._solvers.quadratic import steepest
 from ._solvers.sgd_metric import (
     FIRST_ROWS,
     METRIC_COLUMNS,
@@ -25,7 +26,6 @@ from ._solvers.sgd_metric import (
     start_curvature,
 )
 from ._solvers.sgd_moments import RunningRows
-from ._solvers.quadratic import steepest
 from ._solvers.sgd_steps import Momentum
 from .functional import entropy
 
