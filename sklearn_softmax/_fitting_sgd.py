@@ -50,8 +50,9 @@ _LARGEST_SHARE = 32.0
 # A fit that ends above its start, or no model, by more than this share of it and so many nats
 # warns. (Where a class does not occur, no model of finite coefficients is as good as the least.)
 _WORSE_SHARE, _WORSE_NATS = 1e-3, 5e-3
-# Rows whose loss stays so many times as high as without a model are not learned from.
-_FAR_ABOVE = 10.0
+# Rows whose mean loss stays so many times as high as without a model are not learned from: so many
+# times, and this number divided by their number, as a few labels may be wrong.
+_FAR_ABOVE, _FAR_ROWS = 2.0, 200.0
 # A fit that has lowered the objective by less than this share of that of equally probable classes
 # is asked whether it has learned anything.
 _LITTLE = 0.02
@@ -263,7 +264,8 @@ class SGDChunk:
         after = sgd.run_epoch(
             objective, state, schedule, steps.rng, judge if self._is_auto else None
         )
-        limit = min(judge.limit(loss), _FAR_ABOVE * objective.uniform_loss)
+        far = (_FAR_ABOVE + _FAR_ROWS / self._blocks.n_weighted) * objective.uniform_loss
+        limit = min(judge.limit(loss), far)
         losses = loss, judge.loss(after.vector), limit
         if usual_rate is not None:
             after.rate *= usual_rate / state.rate

@@ -410,3 +410,13 @@ def test_rows_that_the_model_is_far_from_are_spoken_of(rng):
     X[:, 2] = 0.0
     with pytest.warns(ConvergenceWarning, match="mean loss of .*on these rows"):
         clf.partial_fit(X[:1], y[:1])
+
+
+def test_a_wrong_label_is_not_spoken_of(rng):
+    X, y = rng.standard_normal((3000, 3)), rng.integers(0, 2, 3000)
+    X += 10.0 * y[:, None]
+    clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0, C=1e3).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.partial_fit(X[:1], 1 - y[:1])
+        clf.partial_fit(X[:20], np.where(np.arange(20) == 7, 1 - y[:20], y[:20]))
