@@ -70,8 +70,9 @@ _SLOWEST = 0.999
 # Without a certificate the estimate of a model that is not exact must be so much smaller. A gap of
 # so many times the square of ``tol`` is one.
 _CAUTION_OF_MODELS, _CERTIFIED = 1e-2, 10.0
-# A bound for H0 makes the estimate small: there it must be so much smaller.
-_CAUTION = 1e-3
+# That of an exact Hessian must be so much smaller; and where it is smaller by the second number, a
+# gap that the loss hardly shows will do.
+_CAUTION, _HALF_WAY = 1e-3, 0.5
 # Where the estimated error is no more than so many rounding units of the loss, there is no more
 # to be had.
 _ROUNDING = 4.0
@@ -370,7 +371,9 @@ class _Confirmation:
         # exact may be a hundredth of the error, and steps of Newton's are cheap.
         largest, caution = _CERTIFIED * self._tol**2, _CAUTION_OF_MODELS
         if is_exact:
-            largest, caution = _LARGEST_VISIBLE, _CAUTION
+            if enough < _HALF_WAY * self._tol**2:
+                largest = _LARGEST_VISIBLE
+            caution = _CAUTION
         if self._gap(state, gradient) <= largest * scale:
             return True, False
         if is_exact and self._curvature.is_nearly_singular and self._curvature.can_have_root:
