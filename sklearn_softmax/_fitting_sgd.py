@@ -50,8 +50,8 @@ _LARGEST_SHARE = 32.0
 # A fit that ends above its start, or no model, by more than this share of it and so many nats
 # warns. (Where a class does not occur, no model of finite coefficients is as good as the least.)
 _WORSE_SHARE, _WORSE_NATS = 1e-3, 5e-3
-# Rows whose mean loss stays so many times as high as without a model are not learned from: so many
-# times, and this number divided by their number, as a few labels may be wrong.
+# Where the mean loss of rows is so many times as high as without a model, it may not rise at all:
+# so many times, and this number divided by that of the rows, as a few labels may be wrong.
 _FAR_ABOVE, _FAR_ROWS = 2.0, 200.0
 # A fit that has lowered the objective by less than this share of that of equally probable classes
 # is asked whether it has learned anything.
@@ -265,7 +265,7 @@ class SGDChunk:
             objective, state, schedule, steps.rng, judge if self._is_auto else None
         )
         far = (_FAR_ABOVE + _FAR_ROWS / self._blocks.n_weighted) * objective.uniform_loss
-        limit = min(judge.limit(loss), far)
+        limit = min(judge.limit(loss), max(loss, far))
         losses = loss, judge.loss(after.vector), limit
         if usual_rate is not None:
             after.rate *= usual_rate / state.rate
@@ -595,15 +595,10 @@ def warning_of_far_features(estimator, blocks):
 
 
 def end_of_chunk(estimator, losses):
-    """Return what is to be said of a chunk: why the model is worse, or as bad as none; or None."""
+    """Return what is to be said of a chunk: why it has made the model worse; or None."""
     before, after, limit = losses
     if after <= limit:
         return None
-    if after <= before:
-        return (
-            f"partial_fit has left a mean loss of {after:.6g} on these rows, far above that of no "
-            "model: they are unlike those that the model has seen. Scale the features, or fit anew."
-        )
     why = (
         "the learning rate is too large. Lower learning_rate_init, or leave it at 'auto'."
         if estimator.learning_rate_init != "auto"

@@ -55,6 +55,12 @@ def test_no_chunk_makes_a_model_worse_or_it_says_so(seed):
     assert not verdict.fails, f"{verdict}\n{case.description}"
 
 
+@pytest.mark.parametrize("seed", [50068, 50076, 50204])
+def test_a_chunk_that_worsens_what_is_worse_than_no_model(seed):
+    case, _, verdict = judged(seed, "stream")
+    assert not verdict.fails, f"{verdict}\n{case.description}"
+
+
 def test_few_plain_problems_are_warned_of():
     plain = [case for case in map(problem, range(400)) if case.is_plain]
     assert len(plain) >= 30

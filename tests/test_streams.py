@@ -403,15 +403,6 @@ def test_the_judge_sees_rows_of_all_weights():
         assert_allclose(found, objective.loss_gradient(vector)[0], rtol=0.1)
 
 
-def test_rows_that_the_model_is_far_from_are_spoken_of(rng):
-    X, y = rng.standard_normal((1000, 3)), rng.integers(0, 2, 1000)
-    X[:, 2] = 1e6 + X[:, 2] + y
-    clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0).fit(X, y)
-    X[:, 2] = 0.0
-    with pytest.warns(ConvergenceWarning, match="mean loss of .*on these rows"):
-        clf.partial_fit(X[:1], y[:1])
-
-
 def test_a_wrong_label_is_not_spoken_of(rng):
     X, y = rng.standard_normal((3000, 3)), rng.integers(0, 2, 3000)
     X += 10.0 * y[:, None]
