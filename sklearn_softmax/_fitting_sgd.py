@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from ._arrays.portable import to_numpy
 from ._objective.scaling import Scaling, far_features
 from ._solvers import sgd
+from ._solvers.quadratic import steepest
 from ._solvers.sgd_metric import (
     FIRST_ROWS,
     METRIC_COLUMNS,
@@ -49,6 +50,12 @@ _LARGEST_SHARE = 32.0
 # A fit that ends above its start, or no model, by more than this share of it and so many nats
 # warns. (Where a class does not occur, no model of finite coefficients is as good as the least.)
 _WORSE_SHARE, _WORSE_NATS = 1e-3, 5e-3
+# Where the mean loss of rows is so many times as high as without a model, it may not rise at all:
+# so many times, and this number divided by that of the rows, as a few labels may be wrong.
+_FAR_ABOVE, _FAR_ROWS = 2.0, 200.0
+# A fit that has lowered the objective by less than this share of that of equally probable classes
+# is asked whether it has learned anything.
+_LITTLE = 0.02
 # The noise that steps may add to a model which has seen some rows, in units of what it has.
 _OWED_NOISE = 1.0
 
@@ -257,7 +264,9 @@ class SGDChunk:
         after = sgd.run_epoch(
             objective, state, schedule, steps.rng, judge if self._is_auto else None
         )
-        losses = loss, judge.loss(after.vector), judge.limit(loss)
+        far = (_FAR_ABOVE + _FAR_ROWS / self._blocks.n_weighted) * objective.uniform_loss
+        limit = min(judge.limit(loss), max(loss, far))
+        losses = loss, judge.loss(after.vector), limit
         if usual_rate is not None:
             after.rate *= usual_rate / state.rate
         self._steps = replace(placed, state=after, order=objective.order).moved(to_numpy)
@@ -505,7 +514,9 @@ def end_of_fit(estimator, objective, start, vector, *, is_warm):
     begun = objective.value_gradient(start)[0] if is_warm else objective.uniform_loss
     lowest, what = min((begun, "the model that it started from"), (constant, "no coefficients"))
     message = None
-    if not end <= lowest * (1 + _WORSE_SHARE) + _WORSE_NATS:
+    if abs(begun - end) <= _LITTLE * objective.uniform_loss:
+        message = _warning_of_idleness(estimator, objective, vector, begun, end)
+    if message is None and not end <= lowest * (1 + _WORSE_SHARE) + _WORSE_NATS:
         if estimator.learning_rate_init != "auto":
             why = (
                 "the learning rate is too large, or the epochs are too few. Lower "
@@ -521,6 +532,43 @@ def end_of_fit(estimator, objective, start, vector, *, is_warm):
             f"{lowest:.6g}: {why}"
         )
     return (start if is_warm and begun < end else vector), message
+
+
+def _warning_of_idleness(estimator, objective, vector, begun, end):
+    """Return what is to be said of a fit that has stayed where it began, or None.
+
+    It is said where a single step down from its end would bring more than the whole fit has.
+    """
+    possible = _decrease_of_a_step(objective, vector)
+    if possible <= max(begun - end, _WORSE_NATS):
+        return None
+    why = "Increase max_iter, or take solver='lbfgs'."
+    if estimator.warmup_steps:
+        why = "Lower warmup_steps, or increase max_iter."
+    elif estimator.learning_rate_init != "auto":
+        why = "Raise learning_rate_init, or leave it at 'auto'."
+    return (
+        f"sgd has learned next to nothing: it ended at an objective of {end:.6g}, from "
+        f"{begun:.6g}, and one step of gradient descent would lower that by {possible:.3g}. {why}"
+    )
+
+
+def _decrease_of_a_step(objective, vector):
+    """Return by how much a step down lowers the objective.
+
+    Each column's step is as long as its curvature allows at most, and all of them as long as the
+    slope at its end tells.
+    """
+    loss, gradient = objective.value_gradient(vector)
+    l1 = objective.l1_weights if objective.l1 else 0.0 * vector
+    down = steepest(vector, gradient, l1)
+    step = objective.pack(objective.unpack(down) / objective.largest_curvature)
+    slope = float(down @ step)
+    if not slope > 0:
+        return 0.0
+    bend = float((gradient - objective.loss_gradient(vector - step)[1]) @ step)
+    length = min(slope / bend, 1.0) if bend > 0 else 1.0
+    return loss - objective.value_gradient(vector - length * step)[0]
 
 
 def _constant_value(objective):

@@ -281,7 +281,7 @@ def mean_hits(y, predicted, classes, sample_weight):
     """
     weight = None
     if sample_weight is not None:
-        weight = _check_sample_weight(in_memory(sample_weight, "sample_weight"), predicted)
+        weight = _checked_weight(in_memory(sample_weight, "sample_weight"), predicted)
     if _targets.is_distribution(y):
         _, proba = _targets.check_distribution(y, classes)
         check_consistent_length(predicted, proba)

@@ -181,6 +181,9 @@ def test_weights_that_are_refused(place, name, tmp_path):
     with pytest.raises(ValueError, match=r"(?i)sample.weight"):
         clf.partial_fit(given, Y, [0, 1, 2], WRONG_WEIGHTS[name])
     assert not hasattr(clf, "coef_")
+    clf.fit(given, Y)
+    with pytest.raises(ValueError, match=r"(?i)sample.weight"):
+        clf.score(given, Y, WRONG_WEIGHTS[name])
 
 
 @pytest.mark.parametrize("place", ["C", "HDF5", "PyTorch"])

@@ -446,3 +446,13 @@ def test_the_quadratic_model_is_minimised(rank, radius):
     assert np.abs(left[is_free]).max(initial=0.0) <= 1e-7
     held = ~is_free
     assert np.all(left[held] * (point - start)[held] <= 1e-7)
+
+
+@pytest.mark.parametrize("C", [1e-3, 1e-6])
+def test_a_penalty_that_lets_nothing_in(rng, C):
+    # In float32 rounding errors keep the gap above tol, and nothing pulls at any coefficient.
+    X = sp.csr_array(rng.standard_normal((60, 2)).astype(np.float32))
+    params = {"C": C, "l1_ratio": 0.5, "fit_intercept": False, "tol": 1e-6}
+    clf = SoftmaxRegressionClassifier(**params).fit(X, rng.integers(0, 3, 60))
+    assert not clf.coef_.any()
+    assert clf.duality_gap_ <= 1e-12

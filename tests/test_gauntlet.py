@@ -29,6 +29,20 @@ def test_lbfgs_is_at_the_minimum_or_says_so(seed):
     assert not verdict.fails, f"{verdict}\n{case.description}"
 
 
+# Seeds that were quietly far from the minimum, and what had ended them: steps that each brought
+# about as much as the one before; a Hessian that had lost digits; a bound in place of it.
+# A step that says little of what is left behind an outlier; and a gap of L1 that is small before
+# the steps are.
+_CRAWLING, _NEARLY_SINGULAR, _BOUND = [474, 50444], [2976, 294], [50071, 50146]
+_OUTLIER, _L1 = [60994], [2913, 2564]
+
+
+@pytest.mark.parametrize("seed", _CRAWLING + _NEARLY_SINGULAR + _BOUND + _OUTLIER + _L1)
+def test_a_fit_that_was_ended_too_early(seed):
+    case, _, verdict = judged(seed, "auto")
+    assert not verdict.fails, f"{verdict}\n{case.description}"
+
+
 @pytest.mark.parametrize("seed", range(_SGD))
 def test_sgd_is_better_than_no_model_or_says_so(seed):
     case, _, verdict = judged(seed, "sgd")
@@ -37,6 +51,12 @@ def test_sgd_is_better_than_no_model_or_says_so(seed):
 
 @pytest.mark.parametrize("seed", range(_STREAMS))
 def test_no_chunk_makes_a_model_worse_or_it_says_so(seed):
+    case, _, verdict = judged(seed, "stream")
+    assert not verdict.fails, f"{verdict}\n{case.description}"
+
+
+@pytest.mark.parametrize("seed", [50068, 50076, 50204])
+def test_a_chunk_that_worsens_what_is_worse_than_no_model(seed):
     case, _, verdict = judged(seed, "stream")
     assert not verdict.fails, f"{verdict}\n{case.description}"
 

@@ -131,7 +131,7 @@ def test_a_penalty_of_l1_of_strength_0_is_none(table):
 class Walled:
     """An H0 that takes all directions for walls, until it is distrusted."""
 
-    replaces_steps = is_bound = False
+    replaces_steps = is_cheap = is_bound = is_nearly_singular = can_have_root = False
     step_memory = 10, np.float64
 
     def __init__(self):
@@ -140,7 +140,7 @@ class Walled:
     def is_due(self, n_evaluations):
         return False
 
-    def update(self, vector, n_evaluations):
+    def update(self, vector, n_evaluations, n_left=np.inf):
         return False
 
     def solve(self, gradient, free=None):
@@ -158,6 +158,9 @@ class Bowl:
     """|v - 1|^2 plus 1."""
 
     epsilon, uniform_loss = np.finfo(float).eps, 1.0
+
+    def largest_change(self, step):
+        return np.abs(step).max()
 
     def loss_gradient(self, vector):
         return 1.0 + float((vector - 1.0) @ (vector - 1.0)), 2.0 * (vector - 1.0)
@@ -245,3 +248,26 @@ def test_a_model_that_cannot_be_published_says_so(iris):
     X = np.hstack([X, 1 + 1e-8 * X])
     with pytest.warns(match="rounding them shifts the logits"):
         SoftmaxRegressionClassifier(C=np.inf).fit(X, y)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-20, 1e-30])
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_scales_in_float32_of_columns_that_are_zero_or_small(rng, size, offset, monkeypatch):
+    """Where squares vanish in float32 they are taken in float64, of those columns alone."""
+    X = rng.standard_normal((300, 5)).astype(np.float32)
+    X[:, [1, 3]] *= size
+    X[:, 3] += offset
+    seen = []
+    accumulate = RowBlocks.accumulate
+    monkeypatch.setattr(
+        RowBlocks, "accumulate", lambda self, kind: seen.append(kind) or accumulate(self, kind)
+    )
+    scaling = Scaling.of_rows(RowBlocks(X, np.arange(300) % 2, None, n_classes=2), center=True)
+    exact = X.astype(np.float64)
+    spread = exact.std(axis=0)
+    assert_allclose(scaling.center, exact.mean(axis=0), rtol=1e-5, atol=1e-6)
+    is_known = spread > 0
+    assert_allclose(scaling.scale[is_known], spread[is_known], rtol=1e-4)
+    whole = [kind for kind in seen if kind.columns is None]
+    assert all(set(kind.columns) <= {1, 3} for kind in seen if kind.columns is not None)
+    assert len(whole) == 1

@@ -10,7 +10,7 @@ from sklearn_softmax._solvers.lbfgs import lbfgs
 class Scaled:
     """The identity times a number, as H0."""
 
-    replaces_steps = is_bound = False
+    replaces_steps = is_cheap = is_bound = is_nearly_singular = can_have_root = False
     step_memory = 10, np.float64
 
     def __init__(self, scale=1.0):
@@ -19,7 +19,7 @@ class Scaled:
     def is_due(self, n_evaluations):
         return False
 
-    def update(self, vector, n_evaluations):
+    def update(self, vector, n_evaluations, n_left=np.inf):
         return False
 
     def solve(self, gradient, free=None):
@@ -45,6 +45,9 @@ class Quadratic:
         self.minimum = rng.standard_normal(size)
         self._noise, self._rng, self.epsilon = noise, rng, epsilon
         self.n_evaluations = 0
+
+    def largest_change(self, step):
+        return np.abs(step).max()
 
     def loss_gradient(self, vector):
         self.n_evaluations += 1

@@ -426,3 +426,30 @@ def test_random_state_decides_the_batches(digits):
     ]
     assert_array_equal(coefs[0], coefs[1])
     assert (coefs[0] != coefs[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("params", "advice"),
+    [
+        ({"learning_rate_init": 1e-8}, "Raise learning_rate_init"),
+        ({"warmup_steps": 10**12}, "Lower warmup_steps"),
+        ({"learning_rate_init": 1e-8, "l1_ratio": 0.5}, "Raise learning_rate_init"),
+    ],
+)
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_a_fit_that_has_learned_nothing_says_so(wine, params, advice, is_sparse):
+    X, y = wine
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0, **params)
+    with pytest.warns(ConvergenceWarning, match=f"learned next to nothing.*{advice}"):
+        clf.fit(sp.csr_array(X) if is_sparse else X, y)
+
+
+@pytest.mark.parametrize(("C", "l1_ratio"), [(1.0, 0.0), (1e-6, 0.0), (1e-3, 1.0)])
+def test_where_there_is_nothing_to_learn_nothing_is_said(rng, C, l1_ratio):
+    X, y = rng.standard_normal((500, 3)), rng.integers(0, 3, 500)
+    clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0, C=C, warm_start=True)
+    clf.set_params(l1_ratio=l1_ratio)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.fit(X, y).fit(X, y)

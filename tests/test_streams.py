@@ -401,3 +401,13 @@ def test_the_judge_sees_rows_of_all_weights():
         vector = np.random.default_rng(0).normal(0, 0.5, 4 * 13)
         found = _sgd.Judge(objective, is_stream=False).loss(vector)
         assert_allclose(found, objective.loss_gradient(vector)[0], rtol=0.1)
+
+
+def test_a_wrong_label_is_not_spoken_of(rng):
+    X, y = rng.standard_normal((3000, 3)), rng.integers(0, 2, 3000)
+    X += 10.0 * y[:, None]
+    clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0, C=1e3).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.partial_fit(X[:1], 1 - y[:1])
+        clf.partial_fit(X[:20], np.where(np.arange(20) == 7, 1 - y[:20], y[:20]))

@@ -5,6 +5,7 @@
 - :mod:`.kronecker`: variances in a Kronecker-factored basis, for many parameters.
 - :mod:`.diagonal`: the diagonal, and a bound of it.
 - :mod:`.pairs`: the exact Hessian by some coefficients, for proximal Newton.
+- :mod:`.entries`: for sparse rows, descent along coefficients by the entries of X.
 - :mod:`.axes`: principal axes of rows, which the exact and the Kronecker model are taken in.
 
 It imports :mod:`sklearn_softmax._objective` and what is below that, and no solver. Another model

@@ -16,6 +16,8 @@ rows (it steers, and need not be exact):
   to a few thousand parameters.
 - :class:`KroneckerCurvature`: exact variances in a Kronecker-factored basis. Costs little
   more than the eigenvectors of the features' covariance.
+- :class:`RootCurvature`: a square root of it, where the products that it is made of have lost
+  the digits that matter.
 - :class:`DiagonalCurvature`: for sparse features, too many to be factored, and for L1
   penalties, where the curvature must be restricted to the parameters that are not zero.
 
@@ -32,6 +34,7 @@ from .diagonal import DiagonalCurvature, LargestCurvature
 from .exact import ExactCurvature, n_free_outputs
 from .hessians import hessian_cost
 from .kronecker import ROWS_PER_COLUMN, KroneckerCurvature
+from .square_root import RootCurvature, can_have_root, root_work
 
 # What an exact Hessian, and a sample of rows for it, may take (bytes; a tenth of X if larger).
 _EXACT_BYTES = 64 << 20
@@ -44,6 +47,11 @@ _LEAST_ROWS_PER_PARAMETER = 2
 _THIN = 3
 _SOFTMAX = 30
 _OVERHEAD = 3_000_000
+# A Hessian that costs no more evaluations than this is cheap.
+_CHEAP = 2
+# By how much dearer a Hessian must be than the evaluations that are left without it, which is a
+# guess, to be left out.
+_DEARER = 3
 # Steps that L-BFGS remembers, and the cost of an evaluation for each parameter from which on
 # more of them pay: each takes five passes over the parameters.
 _FEW_STEPS, _MANY_STEPS = 5, 10
@@ -100,13 +108,19 @@ class Curvature:
         """Return whether it is time to renew H0."""
         return n_evaluations >= self._next_renewal
 
-    def update(self, vector, n_evaluations):
-        """Renew H0 at ``vector`` if it is time to; return whether it was renewed."""
+    def update(self, vector, n_evaluations, n_left=np.inf):
+        """Renew H0 at ``vector`` if it is time to; return whether it was renewed.
+
+        An exact Hessian is not made anew where it costs more than the ``n_left`` evaluations that
+        are left without it.
+        """
         if not self.is_due(n_evaluations):
             return False
         exact_pays = self._exact_cost / self._evaluation_cost  # in evaluations
+        if self.replaces_steps and exact_pays > max(_DEARER * n_left, _CHEAP):
+            return False
         # A Hessian that costs no more than two evaluations need not wait for them.
-        if self.replaces_steps or n_evaluations + 2 >= exact_pays:
+        if self.replaces_steps or n_evaluations + _CHEAP >= exact_pays:
             if not self.replaces_steps:
                 self._model = self._exact_model()
             self._next_renewal = n_evaluations + max(1, round(exact_pays))
@@ -134,12 +148,16 @@ class Curvature:
     def distrust(self, vector):
         """Put another in place of the model, which has turned out wrong; return whether it has.
 
-        That of a sample is made anew of all rows. Then there is a bound of the Hessian: steps from
-        there are short, but they lead down.
+        That of a sample is made anew of all rows. Then there is a square root of the Hessian, where
+        that is affordable, and then a bound of it: steps from there are short, but they lead down.
         """
         if self.is_bound:
             return False
-        if self._is_sampled and self._may_take_all_rows():
+        if self.can_have_root:
+            self._model = RootCurvature(self._objective)
+            self._exact_cost = root_work(self._objective)
+            self._model.renew(vector)
+        elif self._is_sampled and self._may_take_all_rows():
             self._takes_all_rows = True
             is_exact = self.replaces_steps
             self._model = self._exact_model() if is_exact else self._cheap_model()
@@ -155,6 +173,21 @@ class Curvature:
         return isinstance(self._model, LargestCurvature)
 
     @property
+    def is_cheap(self):
+        """Whether H0 is renewed whenever it is due, whatever else."""
+        return self._exact_cost <= _CHEAP * self._evaluation_cost
+
+    @property
+    def can_have_root(self):
+        """Whether there is a model left that keeps more digits."""
+        return not isinstance(self._model, RootCurvature) and can_have_root(self._objective)
+
+    @property
+    def is_nearly_singular(self):
+        """Whether H0 may have lost digits that matter, in some direction."""
+        return getattr(self._model, "is_nearly_singular", False)
+
+    @property
     def _is_sampled(self):
         return not self._takes_all_rows and getattr(self._model, "is_sampled", False)
 
@@ -165,7 +198,7 @@ class Curvature:
     @property
     def replaces_steps(self):
         """Whether H0 is the exact Hessian: steps from before it do more harm than good."""
-        return isinstance(self._model, ExactCurvature)
+        return isinstance(self._model, ExactCurvature | RootCurvature)
 
     @property
     def step_memory(self):

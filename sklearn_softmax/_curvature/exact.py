@@ -48,6 +48,7 @@ class ExactCurvature:
         self._is_small = 8 * n_rows * objective.n_columns <= _SMALL_TABLE
         self._sample: Any = None
         self._basis: Any = None
+        self._holds = False
         self._has_looked_for_basis = False
 
     def renew(self, vector):
@@ -57,11 +58,17 @@ class ExactCurvature:
             self._has_looked_for_basis = True
             self._basis, held = self._collinear_basis()
             if self._basis is not None:
+                self._holds = bool(portable.namespace(held).any(held > 0))
                 penalty = self._basis.T @ (self._objective.l2_columns[:, None] * self._basis)
                 penalty = penalty + portable.diagonal_matrix(held)
                 largest = portable.zeros((penalty.shape[0],), penalty) + 1.0
                 self._system = _NewtonSystem(self._objective.n_outputs, penalty, largest)
                 self._factor_at(vector)
+
+    @property
+    def is_nearly_singular(self):
+        """Whether rounding errors matter in some direction, or some are held for them."""
+        return self._system.is_nearly_singular or self._holds
 
     def _factor_at(self, vector):
         if self._takes_all and not self._is_small:

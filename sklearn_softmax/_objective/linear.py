@@ -24,6 +24,7 @@ from .._rows.blocks import are_dense_in_memory
 from .._rows.sums import (
     DualTerms,
     HessianDiagonal,
+    LogitRange,
     Loss,
     LossGradient,
     MassRepair,
@@ -571,6 +572,13 @@ class SoftmaxObjective:
             index, weight, self._sum(Loss, *self.coefficients(vector))
         )
         return float(loss) / (len(index) if weight is None else float(weight.sum()))
+
+    def largest_change(self, step):
+        """Return how far a step moves the logits of a row apart, at most; inf if not at hand."""
+        if not (self.blocks.is_local and self.blocks.is_numpy):
+            return np.inf
+        ranges = self.blocks.importances(LogitRange(*self.cast(*self.coefficients(step))))
+        return float(ranges.max())
 
     def hessian_diagonal(self, vector):
         """Return the diagonal of the Hessian as an (n_outputs, n_columns) matrix, for sparse X."""

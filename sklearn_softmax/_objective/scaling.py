@@ -165,10 +165,6 @@ def _dense_moments(blocks, *, center):
                 first_mean = portable.namespace(first).mean(first, axis=0)
             origin = portable.to_numpy(portable.cast(first_mean, blocks.dtype))
     first_moment, second_moment = _moments_about(blocks, origin)
-    if blocks.dtype == np.float32 and np.any(second_moment < _LEAST_IN_FLOAT32):
-        # Squares of numbers below 1e-19 are lost in float32, though they are not themselves.
-        blocks = blocks.recast(np.float64)
-        first_moment, second_moment = _moments_about(blocks, origin)
     if not center:
         return np.zeros(blocks.n_features), second_moment
     variance = second_moment - first_moment**2
@@ -184,10 +180,21 @@ def _dense_moments(blocks, *, center):
 
 def _moments_about(blocks, origin):
     """Return the first and second moments of each feature about an origin."""
-    totals = blocks.accumulate(Moments(blocks.place(origin)))
-    first, second = (portable.to_numpy(total) / blocks.total_weight for total in totals)
+    first, second = _means(blocks, Moments(blocks.place(origin)))
     _refuse_overflow(second, blocks.dtype)
+    lost = np.flatnonzero(second < _LEAST_IN_FLOAT32)
+    if blocks.dtype == np.float32 and len(lost):
+        # Squares of numbers below 1e-19 are lost in float32, though they are not themselves.
+        if blocks.is_numpy:
+            precise = Moments(origin[lost].astype(np.float64), lost)
+            first[lost], second[lost] = _means(blocks, precise)
+        else:
+            first, second = _means(blocks.recast(np.float64), Moments(blocks.place(origin)))
     return first, second
+
+
+def _means(blocks, row_sum):
+    return (portable.to_numpy(total) / blocks.total_weight for total in blocks.accumulate(row_sum))
 
 
 def _may_need_scaling(X):

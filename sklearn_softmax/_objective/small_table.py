@@ -67,6 +67,11 @@ class TableObjective(SoftmaxObjective):
         loss = self.share @ losses + 0.5 * np.vdot(matrix, penalty_gradient)
         return float(loss), self.pack(gradient)
 
+    def largest_change(self, step):
+        """Return how far a step moves the logits of a row apart, at most."""
+        logits = with_reference(self.unpack(step) @ self.table[self.share > 0].T)
+        return float(np.ptp(logits, axis=0).max())
+
     def dual_terms(self, vector, repair, share):
         """Return entropy and slope; as :meth:`SoftmaxObjective.dual_terms`."""
         proba = self.rows.sample_proba(vector, self.table)

@@ -210,9 +210,13 @@ class HessianDiagonal(_LinearSum):
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """The weighted sums of dense features, and of their squares, about an origin."""
+    """The weighted sums of dense features, and of their squares, about an origin.
+
+    With ``columns`` those of these alone, in float64; the origin has theirs, too.
+    """
 
     origin: Any
+    columns: Any = None
     is_compiled = False
     block_rows = None
 
@@ -224,9 +228,12 @@ class Moments:
 
     def add(self, block, totals, share=None):
         """Add a block's."""
-        weight = portable.cast(block.row_weights, portable.dtype_of(block.X))
+        X = block.X
+        if self.columns is not None:
+            X = X[:, self.columns].astype(np.float64)
+        weight = portable.cast(block.row_weights, portable.dtype_of(X))
         with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
-            for part, rows in _centred(block.X, self.origin):
+            for part, rows in _centred(X, self.origin):
                 totals[0][...] += weight[part] @ rows
                 rows *= rows
                 totals[1][...] += weight[part] @ rows
@@ -313,6 +320,18 @@ class SquaredNorm:
         stored = native.with_values(X, values * values - center[X.indices] ** 2)
         norms = stored @ portable.namespace(scale).ones_like(scale) + center @ center
         return np.maximum(portable.to_numpy(norms), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class LogitRange:
+    """How far the logits of each row are apart."""
+
+    coef: Any
+    intercept: Any
+
+    def of(self, block):
+        """Return those of a block's rows, (n_rows,)."""
+        return np.ptp(linear_logits(block.X, self.coef, self.intercept), axis=0)
 
 
 def _centred(X, center):

@@ -13,6 +13,7 @@ penalty. Descent by coordinates cannot see that direction, and the Hessian has n
 along it; so each iteration takes the constant that the penalty likes best.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ _MAX_TRIALS = 4
 # Where a step does not lead down, the change of logits is bounded: first by the last number, at
 # most, then by less and less.
 _MAX_NARROWINGS, _NARROWER, _WIDER, _WIDEST = 16, 0.25, 8.0, 40.0
+# What the next step may promise where a fit ends, in units of the square of ``tol``.
+_LEFT = 5.0
 # After so many iterations that have not lowered the objective it is as low as rounding lets it be.
 _PATIENCE = 10
 # A model that promises less than this, relative to the loss, is a model of rounding errors.
@@ -108,7 +111,7 @@ def coordinate_descent(objective, curvature, vector, *, tol, certificate, certif
         found = None if fit.has_stalled else fit.step(point, pairs)
         while found is None and fit.refine():
             point = fit.evaluate(point.matrix)
-            found = fit.step(point, pairs)
+            found = fit.step(point, fit.working_set(point) or pairs)
         if found is None:
             state.loss = point.loss
             yield fit.ended(state, point, fit.last_status(point))
@@ -146,6 +149,7 @@ class _Fit:
         self._reach: Any = np.inf  # how far logits may move in a step
         self._largest: Any = None
         self._decrement = np.inf
+        self._promises: list[float] = []  # of the last steps
 
     def _take(self, objective):
         self._objective = objective
@@ -201,11 +205,11 @@ class _Fit:
         """Return whether the duality gap is small enough.
 
         It is looked at where its estimate is, and the more rarely the more often that was in vain.
-        A gap that falls like the error says little of what another step would bring. So the last
-        one must have promised no more than ``tol``, relatively, of which the next leaves about the
-        square; or the gap must be at most ``tol**2``.
+        A gap that falls like the error says little of what another step would bring. So the next
+        one must promise no more than some ``tol**2``, relatively, going by the last ones; or the
+        gap must be at most one of them.
         """
-        is_far = self._tol * self._size(point) < self._decrement < np.inf
+        is_far = _LEFT * self._tol**2 * self._size(point) < self._next_decrement(point)
         allowed = (self._tol**2 if is_far else self._relative) * self._size(point)
         if self._estimated_gap(point) > allowed:
             return False
@@ -215,6 +219,19 @@ class _Fit:
         self._n_asked += 1
         self._n_to_wait = self._n_asked
         return self._gap(point) <= allowed
+
+    def _next_decrement(self, point):
+        """Return about what the next step would promise; 0 where none has been taken.
+
+        Each promises a share of what the one before did, and near the optimum less of a share each
+        time: the first step's promise shrinks to about its square.
+        """
+        first, *others = self._promises or [0.0]
+        if not others:
+            return first**2 / self._size(point)
+        shares = [after / before for before, after in itertools.pairwise(self._promises)]
+        trend = min(1.0, shares[-1] / shares[0]) if len(shares) > 1 else 1.0
+        return self._promises[-1] * shares[-1] * trend
 
     def last_status(self, point):
         """Return how a fit has ended from which no step leads down."""
@@ -292,6 +309,9 @@ class _Fit:
 
     def step(self, point, pairs):
         """Return the next point; None where none leads down that rounding errors do not hide."""
+        if not len(pairs[0]):  # nothing pulls at any parameter
+            self._decrement = 0.0
+            return None
         slope, l1 = point.gradient[pairs], self._l1[pairs[1]]
         minimise = self._curvature.minimiser(point.matrix, pairs, slope, l1)
         for _ in range(_MAX_NARROWINGS):
@@ -299,8 +319,10 @@ class _Fit:
             self._decrement = -promised
             if not promised < -_LEAST_PROMISE * self._size(point):
                 return None
+            promises = [*self._promises[-2:], -promised]
             found, length = self._search(point, pairs, change, promised)
             if found is not None:
+                self._promises = promises
                 self._reach *= _WIDER if length == 1.0 else max(length, _NARROWER)
                 return found
             if -promised <= 4 * self._objective.epsilon * self._size(point):

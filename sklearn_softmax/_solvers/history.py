@@ -101,7 +101,8 @@ class History:
         last = cast(self._differences[int(slots[-1]), :], np.float64)
         if free is not None:
             last = last * cast(free, np.float64)
-        size = diagonal[-1] / float(last @ curvature.solve(last, free))
+        own = float(last @ curvature.solve(last, free))  # (0 if H0 leaves all of it out)
+        size = diagonal[-1] / own if own > 0 else 1.0
         if curvature.replaces_steps:  # (a step across a bend shows more than there is elsewhere)
             size = min(max(size, 1 / _LARGEST_RESIZE), _LARGEST_RESIZE)
         remainder = diagonal * shares - size * self._dot(self._differences, result)[slots]

@@ -9,11 +9,16 @@ the decrease that the next step expects: an estimate of how far the loss is abov
 whatever the scale of the features (the Newton decrement). The loop ends when
 :math:`g^\top H g \le \mathrm{tol}^2 f`.
 
-That estimate is no better than H, and an H that takes some parameters for flat, or for walls, would
+The estimate is that of one step. What the last steps have brought says how much more there may be
+to come: each more than was expected of it, or each about as much as the one before. By that the
+estimate is raised.
+
+It is also no better than H, and an H that takes some parameters for flat, or for walls, would
 end a fit wherever it stands. So the end is confirmed by something that does not rest on H: a bound
-of the true decrement from below, or a certificate. If the bound denies it, H0 is replaced by a
-bound of the curvature, from which steps are short but lead down. If the certificate does, the
-estimate must be smaller before it counts.
+of the true decrement from below, a certificate, or steps that converge as Newton's do near a
+minimum. If the bound denies it, or H is an exact Hessian that may have lost digits, H0 is replaced:
+by a model that keeps more of them, and in the end by a bound of the curvature, from which steps are
+short but lead down. If nothing confirms it, the estimate must be smaller before it counts.
 
 It also ends when the loss has not fallen by more than its rounding unit for ten steps, or no step
 lowers it; unless the estimate is then of the size of rounding errors, the status says so. Where
@@ -54,11 +59,20 @@ NEGLIGIBLE = 1e-4
 # So many steps are remembered for what they brought beside what was expected of them; a step along
 # which the curvature falls may bring more by the second number.
 _REMEMBERED, _USUAL_RATIO = 6, 2.0
+# Near the minimum a step of Newton's brings what it is expected to, but for this, and the next one
+# no more than that share of it.
+_QUADRATIC_RATIO, _QUADRATIC_SHARE = 1.2, 0.2
+# And the probabilities are what they are but for the exponential of that, which moves the logits.
+_SMALL_CHANGE = 0.1
+# Steps of which each brings more than this share of what the one before brought count as if it
+# were this.
+_SLOWEST = 0.999
 # Without a certificate the estimate of a model that is not exact must be so much smaller. A gap of
 # so many times the square of ``tol`` is one.
 _CAUTION_OF_MODELS, _CERTIFIED = 1e-2, 10.0
-# A bound for H0 makes the estimate small: there it must be so much smaller.
-_CAUTION = 1e-3
+# That of an exact Hessian must be so much smaller; and where it is smaller by the second number, a
+# gap that the loss hardly shows will do.
+_CAUTION, _HALF_WAY = 1e-3, 0.5
 # Where the estimated error is no more than so many rounding units of the loss, there is no more
 # to be had.
 _ROUNDING = 4.0
@@ -125,14 +139,18 @@ def lbfgs(
     objective : object
         ``objective.loss_gradient(vector)`` returns a float and an ndarray;
         ``objective.epsilon`` is the rounding unit that they are computed with, and
-        ``objective.uniform_loss`` what the loss is without a model.
+        ``objective.uniform_loss`` what the loss is without a model;
+        ``objective.largest_change(step)`` is how far a step moves the logits of a row, at most.
     curvature : object
-        ``curvature.update(vector, n_evaluations)`` may renew H0 before a step, if
-        ``curvature.is_due(n_evaluations)``, and returns whether it has;
+        ``curvature.update(vector, n_evaluations, n_left)`` may renew H0 before a step, if
+        ``curvature.is_due(n_evaluations)``, and returns whether it has, where ``n_left``
+        evaluations seem to be left without it; ``curvature.is_cheap`` tells that it then has;
         ``curvature.replaces_steps`` tells that H0 has become so good that the steps before are
         better forgotten; ``curvature.step_memory`` is the number of steps to remember, and the
         dtype to round them to; ``curvature.solve(gradient, free)`` multiplies by H0, symmetric
         and positive definite, restricted to the parameters of the mask ``free`` (None: all).
+        ``curvature.is_nearly_singular`` says that H0 may have lost digits, and
+        ``curvature.can_have_root`` that there is another which keeps them;
         ``curvature.least_decrement(gradient)`` bounds :math:`g^\top H g` from below without a
         model; ``curvature.distrust(vector)`` puts another in place of H0, a bound of the
         curvature in the end (``curvature.is_bound``), and returns whether it has.
@@ -190,7 +208,7 @@ def lbfgs(
         scale = max(abs(state.loss), negligible)
         threshold = enough * scale
         history, steepest, step = _next_step(
-            problem, state, gradient, history, curvature, threshold, is_far
+            problem, state, gradient, history, curvature, threshold, is_far, experience
         )
         slope = float(steepest @ step)
         if problem is not exact and (
@@ -201,7 +219,7 @@ def lbfgs(
             state.n_evaluations += 1
             continue
         state.decrement = -0.5 * slope
-        found, expected = None, -slope * experience.shortfall
+        found, expected = None, -slope * experience.outlook(state.decrement)
         if expected > threshold and n_stalled < _PATIENCE:
             if is_new:
                 yield state
@@ -214,7 +232,15 @@ def lbfgs(
         if found is None or found.vector is None:
             is_certain, is_open = False, False
             if slope <= 0:
-                is_certain, is_open = confirm(state, gradient, steepest, expected, scale, enough)
+                is_certain, is_open = confirm(
+                    state,
+                    gradient,
+                    steepest,
+                    expected,
+                    scale,
+                    enough,
+                    step if experience.is_settled(state.decrement) else None,
+                )
             if is_open and found is None:
                 enough, n_stalled = max(0.1 * enough, RESOLUTION), 0
                 continue
@@ -234,7 +260,8 @@ def lbfgs(
         n_stalled = 0 if decrease > problem.epsilon * abs(state.loss) else n_stalled + 1
         is_far = decrease > _FAR * np.sqrt(enough) * abs(found.loss)
         n_evaluations = state.n_evaluations
-        if curvature.replaces_steps and curvature.is_due(n_evaluations - 1):
+        is_replaced = curvature.replaces_steps and curvature.is_cheap
+        if is_replaced and curvature.is_due(n_evaluations - 1):
             history = History(*curvature.step_memory)
         else:
             history.append(state.vector, found.vector, gradient, found.gradient)
@@ -243,23 +270,59 @@ def lbfgs(
 
 
 class _Experience:
-    """By how much the last steps have lowered the loss more than they were expected to.
+    """What the last steps say of the way that is left, beyond the next step.
 
     Where rows of all sizes are, the curvature is another a short way on, and what a step expects
-    says little of what lies beyond it.
+    says little of what lies beyond it. And where steps lead along a valley, each of them brings
+    little, and about as much as the one before.
     """
 
     def __init__(self):
         self._ratios: Any = collections.deque(maxlen=_REMEMBERED)
+        self._decreases: Any = collections.deque(maxlen=_REMEMBERED)
 
     def add(self, decrease, expected):
         """Take note of a step."""
         self._ratios.append(decrease / expected if expected > 0 else 0.0)
+        self._decreases.append(decrease)
+
+    def outlook(self, expected):
+        """Return what to multiply an estimate by for that of all steps to come.
+
+        1 if the last ones were about right, and each has brought much less than the one before.
+        """
+        shortfall = self._shortfall
+        return shortfall / (1.0 - min(self._share(shortfall * expected), _SLOWEST))
+
+    def steps_left(self, expected, threshold):
+        """Return about how many steps there are until one expects no more than ``threshold``."""
+        expected = self._shortfall * expected
+        if len(self._decreases) < 2 or not expected > threshold > 0:
+            return np.inf
+        share = min(self._share(expected), _SLOWEST)
+        return np.log(threshold / expected) / np.log(share) if share > 0 else 1.0
 
     @property
-    def shortfall(self):
-        """What to multiply an estimate by; 1 if the last ones were about right."""
+    def _shortfall(self):
         return max(1.0, max(self._ratios, default=0.0) / _USUAL_RATIO)
+
+    def _share(self, expected):
+        """Return what share of its decrease each step leaves for the next one, at worst."""
+        return max(
+            (
+                (max(expected, 0.0) / first) ** (1.0 / n_steps)
+                for n_steps, first in enumerate(reversed(self._decreases), 1)
+                if n_steps > 1 and first > 0
+            ),
+            default=0.0,
+        )
+
+    def is_settled(self, expected):
+        """Return whether the last step brought what it should, and the next brings far less."""
+        if not self._decreases:
+            return expected == 0
+        is_as_expected = self._ratios[-1] <= _QUADRATIC_RATIO
+        return is_as_expected and expected <= _QUADRATIC_SHARE * self._decreases[-1]
 
 
 class _Confirmation:
@@ -269,17 +332,18 @@ class _Confirmation:
     """
 
     def __init__(self, objective, curvature, tol, certificate, order, *, has_l1):
-        self._curvature = curvature
+        self._objective, self._curvature = objective, curvature
         self._tol, self._relative = tol, tol**order
         self._certificate = certificate
         self._least_gap = least_gap(tol, objective.epsilon)
         self._has_l1 = has_l1
 
-    def __call__(self, state, gradient, steepest, expected, scale, enough):
+    def __call__(self, state, gradient, steepest, expected, scale, enough, settled_step):
         """Return whether a fit may end, and whether a smaller estimate may tell better.
 
         A step expects a decrease of half of ``expected`` there, and ``enough`` is how small that
-        had to be, relative to the loss, or to what counts for it (``scale``).
+        had to be, relative to the loss, or to what counts for it (``scale``). ``settled_step`` is
+        the next step where Newton's converge as they do near a minimum, and otherwise None.
         """
         if self._has_l1:
             # Where the loss shows no more, rounding errors are as large in the gap as they may be.
@@ -287,21 +351,34 @@ class _Confirmation:
             largest = self._least_gap if is_last else self._relative
             is_certain = self._gap(state, gradient) <= largest * scale
             return is_certain, not is_certain and enough > RESOLUTION
+        if 0.0 <= state.loss <= self._tol**2 * scale:  # which no minimum is below
+            return True, False
         if self._curvature.is_bound:
-            is_certain = expected <= _CAUTION * enough * scale
-            is_certain = is_certain or self._gap(state, gradient) <= self._tol**2 * scale
-            return is_certain, not is_certain and enough > RESOLUTION
+            # What a bound expects is too little whatever it is.
+            is_certain = self._gap(state, gradient) <= self._tol**2 * scale
+            return is_certain, bool(not is_certain and enough > RESOLUTION)
         if self._curvature.least_decrement(steepest) > max(expected, enough * scale):
             return False, False
-        if self._certificate is None:
+        is_exact = self._curvature.replaces_steps
+        if self._certificate is None or (
+            is_exact
+            and not self._curvature.is_nearly_singular
+            and settled_step is not None
+            and self._objective.largest_change(settled_step) <= _SMALL_CHANGE
+        ):
             return True, False
         # Where nothing certifies the end, an estimate must be smaller: that of a model that is not
         # exact may be a hundredth of the error, and steps of Newton's are cheap.
         largest, caution = _CERTIFIED * self._tol**2, _CAUTION_OF_MODELS
-        if self._curvature.replaces_steps:
-            largest, caution = _LARGEST_VISIBLE, _CAUTION
-        is_small = enough <= max(caution * self._tol**2, RESOLUTION)
-        return True, not is_small and self._gap(state, gradient) > largest * scale
+        if is_exact:
+            if enough < _HALF_WAY * self._tol**2:
+                largest = _LARGEST_VISIBLE
+            caution = _CAUTION
+        if self._gap(state, gradient) <= largest * scale:
+            return True, False
+        if is_exact and self._curvature.is_nearly_singular and self._curvature.can_have_root:
+            return False, False
+        return True, enough > max(caution * self._tol**2, RESOLUTION)
 
     def _gap(self, state, gradient):
         if self._certificate is None:
@@ -316,7 +393,7 @@ def least_gap(tol, epsilon):
     return max(tol, min(_ROUNDING_OF_GAP * np.sqrt(epsilon), _LARGEST_VISIBLE))
 
 
-def _next_step(problem, state, gradient, history, curvature, threshold, is_far):
+def _next_step(problem, state, gradient, history, curvature, threshold, is_far, experience):
     """Return the history to go on with, the direction of steepest descent, and the step to take.
 
     H0 is renewed first if that is due, unless the step is the last one: at the end it would come
@@ -328,7 +405,8 @@ def _next_step(problem, state, gradient, history, curvature, threshold, is_far):
     if not is_renewed:
         steepest, step = problem.direction(state.vector, gradient, history, curvature)
         slope = float(steepest @ step)
-        is_renewed = -slope > threshold and curvature.update(state.vector, n_evaluations)
+        n_left = experience.steps_left(-0.5 * slope, 0.5 * threshold)
+        is_renewed = -slope > threshold and curvature.update(state.vector, n_evaluations, n_left)
         # (Among differences of gradients that are all rounding, H may lose its sign.)
         if not is_renewed and slope <= 0:
             return history, steepest, step
