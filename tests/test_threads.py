@@ -14,10 +14,10 @@ from numpy.testing import assert_array_equal
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._rows import blas_threads as _threads
 from sklearn_softmax._rows import blocks as _blocks
-from sklearn_softmax._rows import threads as _threads
+from sklearn_softmax._rows.blas_threads import BlasRestored, OneBlasThread
 from sklearn_softmax._rows.blocks import RowBlocks
-from sklearn_softmax._rows.threads import BlasRestored, OneBlasThread
 
 X = np.arange(12.0).reshape(6, 2) % 7
 Y = np.array([0, 1, 2, 0, 1, 2])

@@ -5,7 +5,7 @@ them: :mod:`.blocks` (in memory, cut into blocks that stay in cache), :mod:`.fil
 :mod:`.device` (CuPy, PyTorch and other array libraries), :mod:`.dask` (a cluster).
 :mod:`.dispatch` says which of the first three an X is; whether it is a Dask collection is asked
 before, where data is checked. What a block adds to a total is in :mod:`.sums`, :mod:`.sampling`
-draws rows at random, and :mod:`.threads` keeps BLAS to one thread in the meantime.
+draws rows at random, and :mod:`.blas_threads` keeps BLAS to one thread in the meantime.
 
 It imports :mod:`sklearn_softmax.functional` and :mod:`sklearn_softmax._arrays`;
 :mod:`.dask.data`, which checks what ``fit`` is given, imports ``_targets`` and ``_labels`` too.

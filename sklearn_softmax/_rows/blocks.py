@@ -14,8 +14,8 @@ import joblib
 import numpy as np
 
 from .._arrays import native, portable
+from .blas_threads import OneBlasThread, limit_this_thread
 from .sampling import RowSampler
-from .threads import OneBlasThread, limit_this_thread
 
 # A block of X and its logits should share what a core has of the caches (bytes); in smaller ones
 # threads mostly wait for the interpreter lock.

@@ -21,8 +21,8 @@ from dask.base import get_scheduler
 from dask.delayed import delayed
 
 from ..._arrays import native, portable
+from ..blas_threads import OneBlasThread
 from ..blocks import Block, RowBlocks
-from ..threads import OneBlasThread
 from . import tasks
 
 # Totals that one task adds up.
