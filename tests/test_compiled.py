@@ -13,7 +13,9 @@ from sklearn_softmax._arrays import native as _backend
 from sklearn_softmax._objective import linear as _objective
 from sklearn_softmax._objective.linear import SoftmaxObjective
 from sklearn_softmax._objective.scaling import Scaling
+from sklearn_softmax._rows import block_size as _block_size
 from sklearn_softmax._rows import blocks as _blocks
+from sklearn_softmax._rows import worker_threads as _worker_threads
 from sklearn_softmax._rows.blocks import RowBlocks
 
 _compiled = pytest.importorskip("sklearn_softmax._arrays.compiled", exc_type=ImportError)
@@ -108,8 +110,8 @@ def test_memory_map(rng, monkeypatch, tmp_path):
 @pytest.mark.parametrize("make", [as_given, sparse])
 def test_threads_and_blocks_change_nothing_but_rounding(rng, monkeypatch, make):
     set_threshold(monkeypatch, 0)
-    monkeypatch.setattr(_blocks, "_MIN_THREAD_WORK", 0)
-    monkeypatch.setattr(_blocks, "_MIN_STORED_ROWS", 100)
+    monkeypatch.setattr(_worker_threads, "_MIN_WORK", 0)
+    monkeypatch.setattr(_block_size, "MIN_COMPILED_ROWS", 100)
     X, y = make(rng.standard_normal((1500, 5))), rng.integers(0, 3, 1500)
     gradients = []
     for n_jobs in (1, 2, 3):

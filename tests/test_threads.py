@@ -16,6 +16,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from sklearn_softmax import SoftmaxRegressionClassifier
 from sklearn_softmax._rows import blas_threads as _threads
 from sklearn_softmax._rows import blocks as _blocks
+from sklearn_softmax._rows import worker_threads as _worker_threads
 from sklearn_softmax._rows.blas_threads import BlasRestored, OneBlasThread
 from sklearn_softmax._rows.blocks import RowBlocks
 
@@ -190,11 +191,15 @@ def test_many_fits_at_once():
 # Interrupts --------------------------------------------------------------------------------
 
 
+# Whose contexts begin and end the limit.
+WITH_CONTEXTS = _blocks.__file__, _worker_threads.__file__
+
+
 def is_of_interest(code):
     """Return whether code has to do with the limit."""
     of_threads = code.co_filename == _threads.__file__
     return of_threads or (
-        code.co_filename == _blocks.__file__ and code.co_name in ("__enter__", "__exit__")
+        code.co_filename in WITH_CONTEXTS and code.co_name in ("__enter__", "__exit__")
     )
 
 

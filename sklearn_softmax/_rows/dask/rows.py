@@ -22,7 +22,8 @@ from dask.delayed import delayed
 
 from ..._arrays import native, portable
 from ..blas_threads import OneBlasThread
-from ..blocks import Block, RowBlocks
+from ..blocks import RowBlocks
+from ..stored_rows import Block
 from . import tasks
 
 # Totals that one task adds up.

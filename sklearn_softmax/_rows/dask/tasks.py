@@ -13,9 +13,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..._arrays import native, portable
-from ..blocks import Block, RowBlocks
+from ..blocks import RowBlocks
 from ..dispatch import rows_of
 from ..sampling import RowSampler
+from ..stored_rows import Block
 
 
 def call(function, number, options, X, y, weight, *arguments):
