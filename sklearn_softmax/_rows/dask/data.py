@@ -2,8 +2,10 @@
 
 import functools
 import itertools
+import operator
+from dataclasses import dataclass
+from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 from dask.delayed import delayed
@@ -13,10 +15,85 @@ from ... import _targets
 from ..._arrays.dask_workers import beside_other_tasks
 from ..._arrays.data_frames import check_columns
 from ..._arrays.native import as_rows, stored_entries
-from ..._arrays.portable import in_memory, is_dask, on_gpu
+from ..._arrays.portable import float_dtype, in_memory, is_dask, on_gpu
 from ..._labels import as_labels
-from .rows import DaskData, compute, is_future
+from . import graphs, tasks
+from .rows import DaskRows
 from .tasks import named
+
+
+@dataclass
+class DaskData:
+    """Checked training data, as :class:`sklearn_softmax._validation.TrainingData` in partitions.
+
+    Attributes
+    ----------
+    parts : list of tuple
+        For each partition its X, and its targets and weights (or None), delayed; what is made
+        of labels and weights is kept where it was computed.
+    numbers : ndarray of int
+        Which partition of X each is: those without rows are left out.
+    lengths : ndarray of int
+        The number of rows of each.
+    n_features : int
+    stored_dtype : dtype
+        Of X.
+    n_stored : int
+        Number of entries of X that a product has to touch.
+    is_sparse : bool
+        Whether any partition is; then the others are made so.
+    classes : ndarray of shape (n_classes,)
+    has_labels : bool
+        Whether y is class codes.
+    class_weight : ndarray of shape (n_classes,) or None
+    total_weight : float
+    n_weighted : int
+        The number of rows of positive weight.
+    """
+
+    parts: list
+    numbers: np.ndarray
+    lengths: np.ndarray
+    n_features: int
+    stored_dtype: np.dtype
+    n_stored: int
+    is_sparse: bool
+    classes: Any = None
+    has_labels: bool = True
+    class_weight: Any = None
+    total_weight: float = 0.0
+    n_weighted: int = 0
+
+    @property
+    def dtype(self):
+        """The dtype that X is computed in."""
+        return float_dtype(self.stored_dtype)
+
+    @property
+    def strata(self):
+        """The most probable class of each row: an array in memory."""
+        targets = [y for _, y, _ in self.parts]
+        return np.concatenate(graphs.run(*graphs.each(tasks.most_probable, targets)))
+
+    @property
+    def weight(self):
+        """The weight of each row, in memory; None where all are 1."""
+        if any(weight is None for _, _, weight in self.parts):
+            return None
+        return np.concatenate(graphs.compute([weight for _, _, weight in self.parts]))
+
+    def check_finite(self, estimator=None, parts=None):
+        """Raise an error if X holds NaN or infinity, and say in which partition.
+
+        ``parts`` are the positions of those to search; None for all.
+        """
+        parts = range(len(self.parts)) if parts is None else parts
+        if len(parts):
+            self.rows(1).call(tasks.refuse_if_not_finite, parts)
+
+    def rows(self, n_jobs):
+        """Return the rows, to be summed over with so many threads for each partition."""
+        return DaskRows(self, n_jobs)
 
 
 def check_dask_features(estimator, X, *, reset):
@@ -52,7 +129,7 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
     X = check_dask_features(estimator, X, reset=reset)
     parts, shapes = _partitions(X), _known_shapes(X)
     if shapes is None:
-        shapes = compute([delayed(_describe)(i, part) for i, part in enumerate(parts)])
+        shapes = graphs.run(*graphs.each(_describe, range(len(parts)), parts))
     all_lengths = np.array([shape[0] for shape in shapes])
     _check_shapes(shapes)
     # What has no rows has no dtype to speak of either.
@@ -74,25 +151,28 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
         is_sparse=any(shape[4] for shape in shapes),
         has_labels=has_labels,
     )
-    described = zip(numbers, targets, weights, data.lengths, strict=True)
-    found = compute([delayed(_describe_targets)(*item, has_labels, known) for item in described])
+    beside = numbers, targets, weights
+    kinds = graphs.Shared(has_labels), graphs.Shared(known)
+    found = graphs.run(*graphs.each(_describe_targets, *beside, data.lengths, *kinds))
     data.classes, mass, (data.total_weight, data.n_weighted) = _merged(found, data, known)
     if estimator.class_weight is not None:
         data.class_weight = _targets.class_weights(estimator.class_weight, data.classes, mass)
         with np.errstate(over="ignore"):
             data.total_weight = _targets.total_weight(mass * data.class_weight)
-    prepare = delayed(_prepare, nout=2, pure=False)
-    options = data.classes, has_labels, data.class_weight
-    items = zip(numbers, targets, weights, strict=True)
-    prepared = [prepare(*item, *options) for item in items]
-    ready = dask.persist(*(value for pair in prepared for value in pair))
-    is_weighted = sample_weight is not None or data.class_weight is not None
-    data.parts = [
-        (part, y, weight if is_weighted else None)
-        for part, y, weight in zip(parts, ready[::2], ready[1::2], strict=True)
-    ]
-    if is_weighted:
-        counts = compute([delayed(np.count_nonzero)(weight) for _, _, weight in data.parts])
+    options = (
+        graphs.Shared(data.classes),
+        graphs.Shared(has_labels),
+        graphs.Shared(data.class_weight),
+    )
+    graph, keys = graphs.each(_prepare, *beside, *options)
+    halves = {(*key, half): (operator.getitem, key, half) for half in (0, 1) for key in keys}
+    ready = graphs.persist(graph | halves, list(halves))
+    targets, weights = ready[: len(keys)], ready[len(keys) :]
+    if sample_weight is None and data.class_weight is None:
+        weights = [None] * len(keys)
+    data.parts = list(zip(parts, targets, weights, strict=True))
+    if weights[0] is not None:
+        counts = graphs.run(*graphs.each(np.count_nonzero, weights))
         data.n_weighted = int(sum(counts))
         # Rows of weight 0 may hold NaN that no loss shows.
         data.check_finite(parts=np.flatnonzero(np.array(counts) < data.lengths))
@@ -118,15 +198,16 @@ def mean_of_rows(function, X, y, sample_weight, classes):
     y, _ = _checked_here(y, not _targets.is_distribution(y), classes)
     parts = _partitions(X)
     with beside_other_tasks():
-        lengths = np.array(compute([delayed(_n_rows)(part) for part in parts]))
+        lengths = np.array(graphs.run(*graphs.each(_n_rows, parts)))
         numbers = np.flatnonzero(lengths)
         targets = _beside(y, "y", lengths)
         weights = [None] * len(targets)
         if sample_weight is not None:
             weights = _beside(_weights_here(sample_weight, lengths), "sample_weight", lengths)
-        items = zip(numbers, [parts[i] for i in numbers], targets, weights, strict=True)
-        call = delayed(_weighted_sum, pure=False)
-        sums = compute([call(number, function, *item) for number, *item in items])
+        parts = [parts[number] for number in numbers]
+        sums = graphs.run(
+            *graphs.each(_weighted_sum, numbers, graphs.Shared(function), parts, targets, weights)
+        )
     total, weight = np.sum(sums, axis=0)
     return float(total / _targets.total_weight(weight))
 
@@ -241,7 +322,7 @@ def _partitions(X):
     # Optimised, tables of few columns are read in fewer partitions, y in others than X; and what is
     # at the workers already would no longer be referred to by its futures.
     keeps = hasattr(X, "columns") or not hasattr(X, "chunks")
-    keeps = keeps or any(is_future(value) for value in dict(X.__dask_graph__()).values())
+    keeps = keeps or any(graphs.is_future(value) for value in dict(X.__dask_graph__()).values())
     return list(np.ravel(X.to_delayed(optimize_graph=not keeps)))
 
 
@@ -273,7 +354,7 @@ def _beside(values, name, lengths):
             raise ValueError(f"X has {lengths.sum()} rows, but {name} has {len(values)}.")
         starts = np.append(0, np.cumsum(lengths))
         slices = itertools.pairwise(starts)
-        return [delayed(values[a:b], traverse=False) for a, b in slices if b > a]
+        return [values[a:b] for a, b in slices if b > a]
     if hasattr(values, "chunks"):
         if not np.isnan(np.array(values.chunks[0], dtype=float)).any():
             if values.shape[0] != lengths.sum():
