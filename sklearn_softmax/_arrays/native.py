@@ -83,13 +83,11 @@ def compiled_loops():
 
 def take_labels(array, labels, *, axis, xp):
     """Return the entries of ``array`` at ``labels`` along ``axis`` (which is dropped)."""
-    if is_numpy_namespace(xp):
-        if array.ndim == 2:
-            return array[_label_index(labels, axis)]
-        labels = np.expand_dims(labels, axis)
-        return np.take_along_axis(array, labels, axis=axis).squeeze(axis)
-    zero = xp.zeros((), dtype=array.dtype, device=array.device)
-    return xp.sum(xp.where(_label_mask(array, labels, axis, xp), array, zero), axis=axis)
+    if is_numpy_namespace(xp) and array.ndim == 2:
+        return array[_label_index(labels, axis)]
+    # (PyTorch takes no other integers.)
+    positions = xp.expand_dims(xp.astype(labels, xp.int64, copy=False), axis=axis)
+    return xp.squeeze(xp.take_along_axis(array, positions, axis=axis), axis=axis)
 
 
 def add_at_labels(array, labels, amount, *, axis, xp):
@@ -143,12 +141,16 @@ def take_rows(X, index):
         return np.take(X, index, axis=0) if has_rows else X[index]
     if not sp.issparse(X):
         return X[index] if isinstance(X, np.ndarray) else np.asarray(X[index])
-    # SciPy's own slicing validates the result, which costs more than a small product.
     start, stop = index.start, index.stop
     low, high = X.indptr[start], X.indptr[stop]
     indptr = X.indptr[start : stop + 1] - low
-    block = sp.csr_matrix((stop - start, X.shape[1]), dtype=X.dtype)
-    block.data, block.indices, block.indptr = X.data[low:high], X.indices[low:high], indptr
+    return _csr(X.data[low:high], X.indices[low:high], indptr, (stop - start, X.shape[1]))
+
+
+def _csr(data, indices, indptr, shape):
+    """Return a CSR matrix of SciPy's. To validate it would cost more than a small product."""
+    block = sp.csr_matrix(shape, dtype=data.dtype)
+    block.data, block.indices, block.indptr = data, indices, indptr
     return block
 
 
@@ -194,28 +196,20 @@ def compact_columns(block, columns):
     """Return a CSR block of only those columns; it has nothing in others."""
     positions = np.empty(block.shape[1], dtype=block.indices.dtype)
     positions[columns] = np.arange(len(columns))
-    compact = sp.csr_matrix((block.shape[0], len(columns)), dtype=block.dtype)
-    compact.data, compact.indptr = block.data, block.indptr
-    compact.indices = positions[block.indices]
-    return compact
+    shape = block.shape[0], len(columns)
+    return _csr(block.data, positions[block.indices], block.indptr, shape)
 
 
 def with_values(block, values):
     """Return a CSR matrix with the entries of a block, and other values."""
-    return type(block)((values, block.indices, block.indptr), shape=block.shape)
+    if is_foreign_sparse(block):
+        return type(block)((values, block.indices, block.indptr), shape=block.shape)
+    return _csr(values, block.indices, block.indptr, block.shape)
 
 
 def divide_columns(block, scale):
     """Return a CSR block in float64 with each column divided by its scale."""
-    if is_foreign_sparse(block):
-        return block.multiply(1.0 / scale).tocsr()
-    scaled = sp.csr_matrix(block.shape, dtype=np.float64)
-    scaled.data, scaled.indices, scaled.indptr = (
-        block.data / scale[block.indices],
-        block.indices,
-        block.indptr,
-    )
-    return scaled
+    return with_values(block, block.data / scale[block.indices])
 
 
 def settle_rows(matrix, index, shrinkage, toll, average, kept, *, is_compiled):
@@ -249,7 +243,7 @@ def settle_rows(matrix, index, shrinkage, toll, average, kept, *, is_compiled):
 
 def as_float(block, dtype):
     """Return a block of rows in the float dtype; no copy where it already is."""
-    if is_foreign(block) and not is_foreign_sparse(block):
+    if not hasattr(block, "indptr"):
         return cast(block, dtype)
     return block if block.dtype == dtype else block.astype(dtype)
 
@@ -313,11 +307,7 @@ def add_matmul(total, matrix, block, share=None):
     if is_foreign_sparse(block):
         total += (block.T @ matrix.T).T
     elif not sp.issparse(block):
-        if isinstance(block, np.ndarray) and block.dtype == np.float64:
-            # OpenBLAS is faster by a quarter with the thin factor on this side.
-            total += (block.T @ matrix.T).T
-        else:
-            total += matrix @ block
+        total += matrix @ block
     elif share is None:
         total.T[...] += block.T @ np.ascontiguousarray(matrix.T)
     else:

@@ -269,11 +269,7 @@ def empty(shape, like, dtype):
 
 def copy_of(array):
     """Return a copy."""
-    return (
-        array.copy()
-        if isinstance(array, np.ndarray)
-        else namespace(array).asarray(array, copy=True)
-    )
+    return namespace(array).asarray(array, copy=True)
 
 
 def cast(array, dtype, order="K"):

@@ -268,17 +268,11 @@ class StoredSquares:
 
     def add(self, block, totals, share=None):
         """Add a block's."""
-        if portable.is_foreign_sparse(block.X):
-            marks, weight = block.X.copy(), block.row_weights
-            marks.data = (marks.data != 0).astype(marks.dtype)
-            for total, values in zip(totals, (block.X.power(2), marks), strict=True):
-                total += portable.to_numpy(values.T @ weight)
-            return
+        X, weight = block.X, block.row_weights
         with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
-            for total, values in zip(totals, (block.X.data**2.0, block.X.data != 0), strict=True):
-                if block.weight is not None:
-                    values = values * np.repeat(block.weight, np.diff(block.X.indptr))
-                total += np.bincount(block.X.indices, values, self.n_features)
+            for total, data in zip(totals, (X.data**2.0, X.data != 0), strict=True):
+                values = native.with_values(X, portable.cast(data, np.float64))
+                total += portable.to_numpy(values.T @ weight)
 
 
 @dataclass(frozen=True, eq=False)
