@@ -30,6 +30,21 @@ def is_distribution(y):
     return shape is not None and len(shape) == 2 and shape[1] > 1
 
 
+def check_given(y, name):
+    """Raise an error if there is no y; ``name`` is that of the estimator."""
+    if y is None:
+        raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+
+
+def check_number_of_classes(classes, name):
+    """Raise an error if there is but one class; ``name`` is that of the estimator."""
+    if len(classes) < 2:
+        raise ValueError(
+            f"{name} needs samples of at least 2 classes in the data, but the data contains only "
+            f"one class: {classes[0]}."
+        )
+
+
 def check_labels(y, classes=None):
     """Check that labels are such; parameters and result as for :func:`encode_labels`."""
     if y.dtype.kind == "f":
@@ -257,6 +272,27 @@ def class_weights(class_weight, classes, mass):
         if label in positions:
             weights[positions[label]] = _checked_weight(label, weight)
     return weights
+
+
+def weights_of_rows(y, class_weight, sample_weight):
+    """Return what rows weigh, (n_samples,); None where all weigh 1.
+
+    Parameters
+    ----------
+    y : ndarray
+        Positions among the classes (n_samples,), or probabilities (n_samples, n_classes).
+    class_weight : ndarray of shape (n_classes,) or None
+        What the classes weigh.
+    sample_weight : ndarray of shape (n_samples,) or None
+        What the rows weigh without that.
+    """
+    if class_weight is None:
+        return sample_weight
+    weight = class_weight[y] if y.ndim == 1 else y @ class_weight
+    if sample_weight is None:
+        return weight
+    with np.errstate(over="ignore"):  # (their sum tells)
+        return weight * sample_weight
 
 
 def total_weight(weights):

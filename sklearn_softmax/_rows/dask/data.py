@@ -124,8 +124,6 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
     reset : bool
         Whether the features are new to the estimator.
     """
-    if y is None:
-        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but y is None.")
     X = check_dask_features(estimator, X, reset=reset)
     parts, shapes = _partitions(X), _known_shapes(X)
     if shapes is None:
@@ -155,6 +153,7 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
     kinds = graphs.Shared(has_labels), graphs.Shared(known)
     found = graphs.run(*graphs.each(_describe_targets, *beside, data.lengths, *kinds))
     data.classes, mass, (data.total_weight, data.n_weighted) = _merged(found, data, known)
+    _targets.check_number_of_classes(data.classes, type(estimator).__name__)
     if estimator.class_weight is not None:
         data.class_weight = _targets.class_weights(estimator.class_weight, data.classes, mass)
         with np.errstate(over="ignore"):
@@ -244,10 +243,7 @@ def _prepare(number, y, weight, classes, has_labels, class_weight):
         y, weight = _checked(y, weight, has_labels, classes)
         targets_of = _targets.encode_labels if has_labels else _targets.check_distribution
         y = targets_of(y, classes)[1]
-        if class_weight is not None:
-            by_class = class_weight[y] if has_labels else y @ class_weight
-            weight = by_class if weight is None else weight * by_class
-        return y, weight
+        return y, _targets.weights_of_rows(y, class_weight, weight)
 
 
 def _checked(y, weight, has_labels, classes, length=None):
@@ -387,11 +383,6 @@ def _merged(found, data, known):
                 f"Partition {number}: y has the classes {names.tolist()}, but others have "
                 f"{classes.tolist()}."
             )
-    if len(classes) < 2:
-        raise ValueError(
-            "SoftmaxRegressionClassifier needs samples of at least 2 classes in the data, but "
-            f"the data contains only one class: {classes[0]}."
-        )
     totals, counts = zip(*(item[2] for item in found), strict=True)
     total, n_weighted = _targets.total_weight(totals), sum(counts)
     mass = np.zeros(len(classes))
