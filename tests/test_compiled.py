@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._arrays import native as _backend
-from sklearn_softmax._objective import linear as _objective
+from sklearn_softmax._arrays import native as _native
+from sklearn_softmax._objective import linear as _linear
 from sklearn_softmax._objective.linear import SoftmaxObjective
 from sklearn_softmax._objective.scaling import Scaling
 from sklearn_softmax._rows import block_size as _block_size
@@ -22,7 +22,7 @@ _compiled = pytest.importorskip("sklearn_softmax._arrays.compiled", exc_type=Imp
 
 
 def set_threshold(monkeypatch, work):
-    monkeypatch.setattr(_objective, "_COMPILED_WORK", work)
+    monkeypatch.setattr(_linear, "_COMPILED_WORK", work)
     monkeypatch.setattr(_blocks, "_COMPILED_SPARSE_WORK", work)
 
 
@@ -191,7 +191,7 @@ def test_numba_may_be_missing(monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "numba" else find_spec(name)
     )
-    _backend.compiled_loops.cache_clear()
+    _native.compiled_loops.cache_clear()
     X, y = load_digits(return_X_y=True)
     try:
         for make in (as_given, sparse):
@@ -199,7 +199,7 @@ def test_numba_may_be_missing(monkeypatch):
                 assert not SoftmaxObjective(blocks, C=1.0).is_compiled
             assert SoftmaxRegressionClassifier().fit(make(X), y).score(X, y) > 0.99
     finally:
-        _backend.compiled_loops.cache_clear()
+        _native.compiled_loops.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "uint8"])
@@ -210,14 +210,14 @@ def test_a_start_in_float32_changes_nothing_of_the_result(monkeypatch, dtype, wo
     set_threshold(monkeypatch, work)
     models = []
     for rough_work in (np.inf, 0):
-        monkeypatch.setattr(_objective, "_ROUGH_WORK", rough_work)
+        monkeypatch.setattr(_linear, "_ROUGH_WORK", rough_work)
         models.append(SoftmaxRegressionClassifier(C=0.01, tol=1e-8).fit(X, y))
     assert models[0].loss_curve_ != models[1].loss_curve_
     assert_allclose(models[0].coef_, models[1].coef_, atol=1e-7)
 
 
 def test_float32_is_not_for_every_start(rng, monkeypatch):
-    monkeypatch.setattr(_objective, "_ROUGH_WORK", 0)
+    monkeypatch.setattr(_linear, "_ROUGH_WORK", 0)
     X, y = rng.standard_normal((50, 6)), rng.integers(0, 3, 50)
 
     def has_rough(X):

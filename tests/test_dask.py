@@ -18,7 +18,7 @@ from sklearn.datasets import make_classification
 from sklearn.metrics import log_loss
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._arrays import native as _backend
+from sklearn_softmax._arrays import native as _native
 from sklearn_softmax._rows.dask import graphs as _graphs
 
 from .optimum import (
@@ -266,7 +266,7 @@ def test_partitions_on_a_device(table, monkeypatch, options):
     parts = da.from_array((X - X.mean(axis=0)) / X.std(axis=0), chunks=(500, -1))
     expected = converged(random_state=0, C=0.01, **options)
     expected.fit(parts, y, weight)
-    monkeypatch.setattr(_backend, "as_rows", torch.asarray)
+    monkeypatch.setattr(_native, "as_rows", torch.asarray)
     assert_same_optimum(clone(expected).fit(parts, y, weight), expected)
 
 

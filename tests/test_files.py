@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.datasets import make_classification
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._arrays import portable as _arrays
+from sklearn_softmax._arrays import portable as _portable
 from sklearn_softmax._rows import files as _files
 from sklearn_softmax._rows import reading as _reading
 from sklearn_softmax._rows import worker_threads as _worker_threads
@@ -225,9 +225,9 @@ def test_what_is_no_table_is_refused(table):
 
 def test_only_what_is_no_array_is_sliced(table):
     X, _ = table
-    assert _arrays.is_sliceable(Sliced(X))
+    assert _portable.is_sliceable(Sliced(X))
     for other in (X, X[0, 0], X.tolist(), None):
-        assert not _arrays.is_sliceable(other)
+        assert not _portable.is_sliceable(other)
 
 
 @pytest.mark.parametrize("n_rows", [100, 5000])
