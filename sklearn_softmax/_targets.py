@@ -15,8 +15,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from ._arrays.portable import in_memory
 from ._labels import as_labels, kind_of_labels
 
-# How far a row of probabilities may be from summing to 1; and how far where they are rounded to so
-# few digits that they cannot be nearer. Such rows are divided by their sum.
+# How far the sum of a row of probabilities may be from 1. Dtypes of few digits round it further
+# away; such rows are divided by their sum.
 _SUM_TOLERANCE = 1e-5
 _ROUNDING = {"float16": 2.0**-10, "halffloat": 2.0**-10, "bfloat16": 2.0**-7}
 
@@ -46,19 +46,19 @@ def check_number_of_classes(classes, name):
 
 
 def check_labels(y, classes=None):
-    """Check that labels are such; parameters and result as for :func:`encode_labels`."""
+    """Raise an error unless y holds labels of classes; else as :func:`encode_labels`."""
     if y.dtype.kind == "f":
         check_classification_targets(y)
     found, codes = encode_labels(y, classes)
-    if 2 * len(found) > len(y):  # (it warns of that)
+    if 2 * len(found) > len(y):  # (scikit-learn warns of so many classes)
         check_classification_targets(codes)
     return found, codes
 
 
 def check_classes(classes):
-    """Raise an error if what was found as labels are numbers of a regression."""
+    """Raise an error if the classes are numbers as they are predicted by a regression."""
     if classes.dtype.kind == "f":
-        # (It warns where most labels differ from each other, as these do.)
+        # (scikit-learn warns where most labels differ, so each is given more than once.)
         check_classification_targets(np.repeat(classes, 3))
 
 
@@ -90,7 +90,7 @@ def encode_labels(y, classes=None):
 
 
 def union_of_labels(parts):
-    """Return the sorted labels of all parts, each an array of labels, without any that is twice."""
+    """Return the distinct labels of all parts, which are arrays of labels, sorted."""
     if len({part.dtype.kind for part in parts}) > 1 and kind_of_labels(parts[0]) == "a number":
         # (Signed and unsigned integers would be joined in float64.)
         return encode_labels(as_labels([label for part in parts for label in part.tolist()]))[0]
@@ -176,7 +176,7 @@ def _names_of_columns(y):
 
 
 def _sum_tolerance(y):
-    """Return how far rows may be from summing to 1: as far as their dtype rounds probabilities."""
+    """Return how far sums of rows may be from 1: further where the dtype has few digits."""
     dtypes = getattr(y, "dtypes", None)
     if dtypes is None or not np.iterable(dtypes):
         dtypes = [getattr(y, "dtype", None)]
@@ -253,7 +253,7 @@ def class_weights(class_weight, classes, mass):
     classes : ndarray of shape (n_classes,)
         The classes.
     mass : ndarray of shape (n_classes,)
-        What they weigh without it, for "balanced".
+        What the classes weigh without class weights, for "balanced".
     """
     if class_weight == "balanced":
         present = mass > 0
@@ -262,7 +262,7 @@ def class_weights(class_weight, classes, mass):
     positions = {label: position for position, label in enumerate(classes)}
     unknown = [label for label in class_weight if label not in positions]
     if unknown and len(class_weight) - len(unknown) < len(classes):
-        # (Labels that do not occur are no error where all that do are named: a fold may lack some.)
+        # (Classes that do not occur may be named if all others are: a fold may lack some.)
         raise ValueError(
             f"class_weight names {_shortened(unknown)}, which are not among the classes, "
             f"{_shortened(classes)}."
@@ -291,7 +291,7 @@ def weights_of_rows(y, class_weight, sample_weight):
     weight = class_weight[y] if y.ndim == 1 else y @ class_weight
     if sample_weight is None:
         return weight
-    with np.errstate(over="ignore"):  # (their sum tells)
+    with np.errstate(over="ignore"):  # (it shows in their sum)
         return weight * sample_weight
 
 
@@ -354,7 +354,7 @@ def split_rows(strata, weight, fraction, random_state):
         random_state=random_state,
     )
     classes, first = np.unique(strata[validation], return_index=True)
-    # A class that no row trains would be thought impossible: one of its rows is kept for training.
+    # The model would think a class impossible that it has not seen: one of its rows is moved back.
     kept = first[~np.isin(classes, strata[train])]
     if len(kept) == len(validation):
         raise ValueError(

@@ -33,8 +33,8 @@ from ._rows.dispatch import rows_of
 # Rows of a file that are searched for NaN at once.
 _CHECKED_ROWS = 4096
 
-# Features of any dtype and layout are taken as they are; sparse ones are CSR by then.
-# X is not searched for NaN and infinity: they show in the first loss, and in every logit.
+# Features of any dtype and layout are taken as they are. Sparse ones are CSR already.
+# X is not searched for NaN and infinity: these show in the first loss, and in every logit.
 FEATURE_CHECKS = {
     "accept_sparse": "csr",
     "accept_large_sparse": True,
@@ -45,7 +45,7 @@ FEATURE_CHECKS = {
 
 @contextmanager
 def refused_if_not_finite(estimator, data):
-    """Say that X is not finite where that is why something fails."""
+    """Return a context in which an error says that X is not finite, if that is the reason."""
     try:
         yield
     except ValueError:
@@ -113,7 +113,7 @@ def _check_host_features(estimator, X, *, reset):
     check_columns(X)
     X = validate_data(estimator, X, reset=reset, **FEATURE_CHECKS)
     _check_holds_numbers(X)
-    if X.dtype == object:  # (which scikit-learn leaves of some data frames)
+    if X.dtype == object:  # (scikit-learn makes it of some data frames)
         X = native_values(X)
     # (A data frame of sparse columns has become a matrix just now.)
     return canonical_rows(X) if sp.issparse(X) and not is_sparse else X
@@ -251,7 +251,7 @@ def _checked_weight(sample_weight, X):
     try:
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     except (TypeError, ValueError) as error:
-        if "ample" in str(error):  # (it is named)
+        if "ample" in str(error):  # (the message names it)
             raise
         raise ValueError(f"sample_weight must hold numbers: {error}.") from None
     _targets.total_weight(weight)

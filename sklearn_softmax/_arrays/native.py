@@ -1,8 +1,8 @@
 """What an array library does faster than the standard, or differently from the others.
 
-The core computes with the array API standard (:mod:`sklearn_softmax._arrays.portable`). Where
-NumPy, SciPy sparse or CuPy has something much better than that (in-place ufuncs, label indexing,
-sparse products, files), the faster way is here, behind one function for all libraries.
+The package computes with the array API standard (:mod:`sklearn_softmax._arrays.portable`). Where
+NumPy, SciPy or CuPy has something much faster (ufuncs in place, an index by labels, sparse
+products, files), it is here, behind one function for all libraries.
 """
 
 import functools
@@ -54,7 +54,7 @@ def exp_inplace(array, xp):
 
 
 def fused_softmax(X, y):
-    """Return the kernel that does all of a block's softmax, for labels and CuPy; else None."""
+    """Return CuPy's kernel for softmax and loss of a block with labels; None for other blocks."""
     if not is_foreign(X) or y.ndim == 2:
         return None
     if not is_foreign_sparse(X) and not is_cupy_array(X):
@@ -162,7 +162,7 @@ def is_in_file(X):
 
 
 def read_ahead(X, start, stop):
-    """Have the operating system read rows of a memory-mapped X, if it is one, without waiting."""
+    """Have the operating system read rows of X, if that is memory-mapped, without waiting."""
     file = _memory_map(X)
     if file is None or not X.flags.c_contiguous or not hasattr(file, "madvise"):
         return
@@ -193,7 +193,7 @@ def used_columns(block):
 
 
 def compact_columns(block, columns):
-    """Return a CSR block of only those columns; it has nothing in others."""
+    """Return a CSR block with those columns alone; the others must be empty."""
     positions = np.empty(block.shape[1], dtype=block.indices.dtype)
     positions[columns] = np.arange(len(columns))
     shape = block.shape[0], len(columns)
@@ -251,8 +251,8 @@ def as_float(block, dtype):
 def as_rows(part):
     """Return a partition of a Dask collection as an array or a CSR matrix.
 
-    What would be made of X in memory: of sparse matrices canonical rows, of data frames an array of
-    numbers.
+    The result is what a fit makes of X in memory: sparse matrices become canonical rows, and data
+    frames become arrays of numbers.
     """
     if sp.issparse(part):
         return canonical_rows(part)

@@ -37,9 +37,9 @@ from .scaling import Scaling, start_curvature
 # From so many multiplications an evaluation on, compiled loops repay the half second that they
 # take to load.
 _COMPILED_WORK = 200_000_000
-# With more parameters than this, W and its gradient outgrow a core's cache; BLAS minds that.
+# With more parameters than this, W and its gradient outgrow a core's cache, and BLAS is faster.
 _COMPILED_PARAMETERS = 100_000
-# Codes of the dtypes of X that they take: booleans, integers, float32 and float64.
+# Codes of the dtypes of X that compiled loops take: booleans, integers, float32 and float64.
 _COMPILED_TYPES = "?bBhHiIlLqQfd"
 # From so many multiplications on, an evaluation in float32 saves more than the change to it costs.
 _ROUGH_WORK = 5_000_000
@@ -65,7 +65,7 @@ class SoftmaxObjective(PenalisedParameters):
     penalty_weight : float or None
         The total weight S that the penalty is set against, where it is not that of ``blocks``.
     span : RowSpan or None
-        Where ``blocks`` are components of other rows: what translates coefficients.
+        Translates coefficients where ``blocks`` are principal components of other rows.
     origin : ndarray of shape (n_features,) or None
         What ``blocks`` subtract from their rows.
     """
@@ -143,10 +143,10 @@ class SoftmaxObjective(PenalisedParameters):
         return SoftmaxObjective(self.blocks.recast(np.float64), **self._options)
 
     def rough(self):
-        """Return the same objective with products in float32; None where that would not do.
+        """Return the same objective with products in float32; None where that does not pay.
 
-        It would not where the work is too little to matter, and where float32 would lose in the
-        mean of a feature what the rows differ by.
+        It does not pay where there is little work. Nor does it where the mean of a feature would
+        leave float32 no digits for what the rows differ by.
         """
         blocks = self.blocks
         if not are_dense_in_memory(blocks) or blocks.dtype == np.float32:

@@ -26,7 +26,7 @@ class LinearParameters:
     origin : ndarray of shape (n_features,) or None
         What the blocks subtract from their rows.
     span : RowSpan or None
-        Where ``blocks`` are components of other rows: what translates coefficients.
+        Translates coefficients where ``blocks`` are principal components of other rows.
     """
 
     def __init__(self, blocks, *, fit_intercept, scaling, origin=None, span=None):
@@ -105,7 +105,7 @@ class LinearParameters:
         return coef, intercept
 
     def cancellation(self, coef):
-        """Return how large the terms are, at most, that cancel each other in an average logit."""
+        """Return a bound of the terms that cancel each other in an average logit."""
         center = self.scaling.center if self._origin is None else self._origin
         if self._span is not None:
             center = self._span.mean

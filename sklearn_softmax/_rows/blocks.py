@@ -178,7 +178,7 @@ class RowBlocks(StoredRows):
 
     @functools.cached_property
     def sparse_share(self):
-        """What shares compiled products of sparse rows among threads; None for SciPy's."""
+        """The function that shares compiled products of sparse rows; None for SciPy's products."""
         if not self.is_sparse or self.n_stored * self.n_classes < _COMPILED_SPARSE_WORK:
             return None
         return None if native.compiled_loops().add_sparse is None else self._threads.share
@@ -193,7 +193,7 @@ class RowBlocks(StoredRows):
     # Samples ---------------------------------------------------------------------------
 
     def sampler(self, importance):
-        """Return what draws rows: half by weight, half by weight times their importance.
+        """Return a sampler that draws rows half by weight, half by weight times their importance.
 
         Parameters
         ----------
@@ -225,7 +225,7 @@ def are_dense_in_memory(rows):
 
 
 def spare_bytes(rows, least):
-    """Return what may be taken beside X: a tenth of it in float64, and at least so much (bytes)."""
+    """Return how many bytes may be taken beside X: a tenth of it in float64, or ``least``."""
     return max(least, rows.n_stored * 8 // 10)
 
 

@@ -18,7 +18,7 @@ class DeviceRows(RowBlocks):
     is_numpy = False
 
     def __init__(self, X, y=None, weight=None, **options):
-        # (Dense and empty: what is made "like" it is on the device.)
+        # (Arrays that are made like this empty one are on the device, and dense.)
         self.sample = portable.empty_like_dense(X)
         super().__init__(X, y, weight, **options)
 

@@ -20,7 +20,7 @@ class FileRows(RowBlocks):
     """Rows of which some are in memory at a time.
 
     Parameters are those of :class:`RowBlocks`; ``X`` is anything with ``shape``, ``dtype`` and
-    slices of rows. What is as long as there are rows (y, weights, an order) is in memory.
+    slices of rows. What has an entry for each row (y, weights, an order) is in memory.
     """
 
     is_in_memory = False
@@ -77,9 +77,9 @@ class FileRows(RowBlocks):
         return result
 
     def take_parts(self, index=None):
-        """Return what takes a slice of the rows at ``index``; as :meth:`RowBlocks.take_parts`.
+        """Return a function that takes rows, and weights; as :meth:`RowBlocks.take_parts`.
 
-        They are read at once, but converted only as they are asked for.
+        All of them are read now, but each is converted only when it is taken.
         """
         index = self._weighted(slice(0, self.n_rows)) if index is None else index
         return self._in_memory(self._take_stored(index)).take_parts()

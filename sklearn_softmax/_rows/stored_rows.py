@@ -29,7 +29,7 @@ class Block(NamedTuple):
         return self.weight
 
     def take_parts(self):
-        """Return what takes a slice of the rows of X, and their weights."""
+        """Return a function that takes a slice of the rows of X, and the weights of all rows."""
         return functools.partial(native.take_rows, self.X), self.row_weights
 
 
@@ -154,7 +154,7 @@ class StoredRows:
         return rows if rng is None else shuffled(rows, self.X, rng)
 
     def leading(self, order):
-        """Return rows that show what those of an order are like: the first come first."""
+        """Return positions of rows that show what those of an order are like."""
         return order
 
     # Blocks ----------------------------------------------------------------------------
@@ -172,10 +172,10 @@ class StoredRows:
         return Block(native.as_float(X, self.dtype), y, weight)
 
     def take_parts(self, index=None):
-        """Return what takes a slice of the rows of X at ``index``, and their weights.
+        """Return a function that takes a slice of the rows at ``index``, and the weights of those.
 
-        None takes all rows of positive weight. Rows in memory are not gathered before they are
-        asked for.
+        None stands for all rows of positive weight. Rows in memory are gathered only when the
+        function takes them.
         """
         if index is None and self.n_weighted < self.n_rows:
             index = np.flatnonzero(self.host_weight)

@@ -130,7 +130,7 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
         shapes = graphs.run(*graphs.each(_describe, range(len(parts)), parts))
     all_lengths = np.array([shape[0] for shape in shapes])
     _check_shapes(shapes)
-    # What has no rows has no dtype to speak of either.
+    # (The dtype of a partition without rows says nothing.)
     numbers = np.flatnonzero(all_lengths)
     parts, shapes = [parts[i] for i in numbers], [shapes[i] for i in numbers]
     has_labels = not _targets.is_distribution(y)

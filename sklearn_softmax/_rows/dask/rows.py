@@ -71,7 +71,7 @@ class DaskRows:
         }
 
     def __enter__(self):
-        # (BLAS threads of the client would spin where a worker computes.)
+        # (BLAS threads of the client would spin on the cores where a worker computes.)
         self._stay = OneBlasThread()
         self._stay.enter()
         return self
