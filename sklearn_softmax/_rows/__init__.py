@@ -19,6 +19,6 @@ block, and which thread works on them.
 It imports :mod:`sklearn_softmax.functional` and :mod:`sklearn_softmax._arrays`. Only
 :mod:`.dask.data`, which checks what ``fit`` is given, imports ``_targets`` and ``_labels`` too.
 Another place for rows (a Parquet reader, say) is a class with the methods of
-:class:`.blocks.RowBlocks` in a file of its own, as ``files`` is. ``dispatch`` chooses it. Another sum is a class
-with ``zeros`` and ``add`` in ``sums``.
+:class:`.blocks.RowBlocks` in a file of its own, as ``files`` is. ``dispatch`` chooses it. Another
+sum is a class with ``zeros`` and ``add`` in ``sums``.
 """
