@@ -1,7 +1,8 @@
 """What y may be: class labels, or a distribution over the classes for each row.
 
-Labels become codes here (:func:`encode_labels`); :mod:`sklearn_softmax._labels` reads them from
-whatever container they are in.
+Labels become codes here (:func:`encode_labels`). :mod:`sklearn_softmax._labels` reads them from
+whatever container they are in. What follows from y is here as well: what classes and rows weigh,
+and which rows are set aside for validation.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What ``fit`` and ``partial_fit`` are given, checked and made ready."""
+"""What ``fit``, ``partial_fit`` and ``predict`` are given, checked and made ready."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -31,6 +31,16 @@ class RowBlocks(StoredRows):
         As for :class:`StoredRows`.
     n_jobs : int or None
         Number of threads; None for as many as BLAS may use at present, -1 for all cores.
+
+    Notes
+    -----
+    What takes its place for rows elsewhere has the same methods: sums over all rows or some
+    (``accumulate``, ``accumulate_at``, ``for_each``), some of the rows (``take``, ``take_parts``,
+    ``head``, ``sampler``), their order and batches (``order``, ``leading``, ``batches``), and the
+    same rows in another dtype or with other weights (``recast``, ``set_weight``,
+    ``with_weight``). ``place`` says where arrays of parameters are, and ``share`` shares work
+    on them among the threads. Rows in other processes (``is_local`` is False) have ``walk``, and
+    neither ``batches``, ``for_each`` nor ``with_weight``.
     """
 
     # Whether blocks are the same whatever the number of threads, and so their rounding errors.

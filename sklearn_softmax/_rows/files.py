@@ -17,7 +17,7 @@ _PART_BYTES = 32 << 20
 
 
 class FileRows(RowBlocks):
-    """Rows of which some are in memory at a time.
+    """Rows in a file, of which one part after another is in memory.
 
     Parameters are those of :class:`RowBlocks`; ``X`` is anything with ``shape``, ``dtype`` and
     slices of rows. What has an entry for each row (y, weights, an order) is in memory.
