@@ -375,6 +375,8 @@ def threads():
         Client(cluster) as client,
     ):
         yield client
+    # (A client that another thread has closed is still named as the scheduler.)
+    dask.config.set(scheduler=None)
 
 
 def fit_in_a_task(barrier_number):

@@ -124,33 +124,15 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
     reset : bool
         Whether the features are new to the estimator.
     """
-    X = check_dask_features(estimator, X, reset=reset)
-    parts, shapes = _partitions(X), _known_shapes(X)
-    if shapes is None:
-        shapes = graphs.run(*graphs.each(_describe, range(len(parts)), parts))
-    all_lengths = np.array([shape[0] for shape in shapes])
-    _check_shapes(shapes)
-    # (The dtype of a partition without rows says nothing.)
-    numbers = np.flatnonzero(all_lengths)
-    parts, shapes = [parts[i] for i in numbers], [shapes[i] for i in numbers]
-    has_labels = not _targets.is_distribution(y)
-    y, known = _checked_here(y, has_labels, known)
-    targets = _beside(y, "y", all_lengths)
-    weights = [None] * len(parts)
+    data, lengths = _described(check_dask_features(estimator, X, reset=reset))
+    data.has_labels = not _targets.is_distribution(y)
+    y, known = _checked_here(y, data.has_labels, known)
+    targets = _beside(y, "y", lengths)
+    weights = [None] * len(data.parts)
     if sample_weight is not None:
-        weights = _beside(_weights_here(sample_weight, all_lengths), "sample_weight", all_lengths)
-    data = DaskData(
-        parts=[],
-        numbers=numbers,
-        lengths=all_lengths[numbers],
-        n_features=shapes[0][1],
-        stored_dtype=np.result_type(*(shape[2] for shape in shapes)),
-        n_stored=sum(shape[3] for shape in shapes),
-        is_sparse=any(shape[4] for shape in shapes),
-        has_labels=has_labels,
-    )
-    beside = numbers, targets, weights
-    kinds = graphs.Shared(has_labels), graphs.Shared(known)
+        weights = _beside(_weights_here(sample_weight, lengths), "sample_weight", lengths)
+    kinds = graphs.Shared(data.has_labels), graphs.Shared(known)
+    beside = data.numbers, targets, weights
     found = graphs.run(*graphs.each(_describe_targets, *beside, data.lengths, *kinds))
     data.classes, mass, (data.total_weight, data.n_weighted) = _merged(found, data, known)
     _targets.check_number_of_classes(data.classes, type(estimator).__name__)
@@ -158,24 +140,48 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
         data.class_weight = _targets.class_weights(estimator.class_weight, data.classes, mass)
         with np.errstate(over="ignore"):
             data.total_weight = _targets.total_weight(mass * data.class_weight)
-    options = (
-        graphs.Shared(data.classes),
-        graphs.Shared(has_labels),
-        graphs.Shared(data.class_weight),
-    )
-    graph, keys = graphs.each(_prepare, *beside, *options)
-    halves = {(*key, half): (operator.getitem, key, half) for half in (0, 1) for key in keys}
-    ready = graphs.persist(graph | halves, list(halves))
-    targets, weights = ready[: len(keys)], ready[len(keys) :]
+    targets, weights = _prepared(data, *beside)
     if sample_weight is None and data.class_weight is None:
-        weights = [None] * len(keys)
-    data.parts = list(zip(parts, targets, weights, strict=True))
+        weights = [None] * len(data.parts)
+    data.parts = [(X, y, w) for X, y, w in zip(data.parts, targets, weights, strict=True)]
     if weights[0] is not None:
         counts = graphs.run(*graphs.each(np.count_nonzero, weights))
         data.n_weighted = int(sum(counts))
         # Rows of weight 0 may hold NaN that no loss shows.
         data.check_finite(parts=np.flatnonzero(np.array(counts) < data.lengths))
     return data
+
+
+def _described(X):
+    """Return what is known of X alone, its parts without targets, and the lengths of all parts."""
+    parts, shapes = _partitions(X), _known_shapes(X)
+    if shapes is None:
+        shapes = graphs.run(*graphs.each(_describe, range(len(parts)), parts))
+    lengths = np.array([shape[0] for shape in shapes])
+    _check_shapes(shapes)
+    # (The dtype of a partition without rows says nothing.)
+    numbers = np.flatnonzero(lengths)
+    shapes = [shapes[i] for i in numbers]
+    data = DaskData(
+        parts=[parts[i] for i in numbers],
+        numbers=numbers,
+        lengths=lengths[numbers],
+        n_features=shapes[0][1],
+        stored_dtype=np.result_type(*(shape[2] for shape in shapes)),
+        n_stored=sum(shape[3] for shape in shapes),
+        is_sparse=any(shape[4] for shape in shapes),
+    )
+    return data, lengths
+
+
+def _prepared(data, numbers, targets, weights):
+    """Return targets and weights as the sums need them, delayed; kept where they are computed."""
+    options = data.classes, data.has_labels, data.class_weight
+    shared = [graphs.Shared(option) for option in options]
+    graph, keys = graphs.each(_prepare, numbers, targets, weights, *shared)
+    halves = {(*key, half): (operator.getitem, key, half) for half in (0, 1) for key in keys}
+    ready = graphs.persist(graph | halves, list(halves))
+    return ready[: len(keys)], ready[len(keys) :]
 
 
 def map_rows(function, X):
@@ -186,6 +192,7 @@ def map_rows(function, X):
     if not hasattr(X, "columns"):
         kept = {"drop_axis": 1} if sample.ndim == 1 else {"chunks": (X.chunks[0], sample.shape[1:])}
         return X.map_blocks(functools.partial(_of_rows, function), **kept, **options)
+    # (This is not yet computed, and Dask takes it as delayed values only.)
     call = delayed(_of_rows, pure=False)
     shape = (np.nan, *sample.shape[1:])
     parts = [da.from_delayed(call(function, part), shape, **options) for part in _partitions(X)]
