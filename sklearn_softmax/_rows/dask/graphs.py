@@ -15,7 +15,7 @@ from dask import threaded
 from dask.base import get_scheduler
 from dask.delayed import Delayed
 
-# From so many tasks on, what they share is sent once, and not with each of them.
+# With more tasks than this, what they share is sent once, and not with each of them.
 _FEW_TASKS = 8
 # Results that one task puts together.
 _TREE_WIDTH = 8
@@ -54,7 +54,8 @@ def each(function, *arguments, known=None, name=None):
     *arguments : list or Shared
         Lists have an entry for each call: a delayed value, ``PREVIOUS``, or any other value.
     known : dict or None
-        What delayed values among the arguments are made from, as far as it is at hand.
+        A graph that has some of the delayed values among the arguments; that of the others is
+        added to it.
     name : str or None
         How the tasks are called; None for the name of the function.
 
