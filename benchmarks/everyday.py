@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._objective import linear as _objective
+from sklearn_softmax._objective import linear as _linear
 from sklearn_softmax._objective.linear import SoftmaxObjective
 from sklearn_softmax._rows import blocks as _blocks
 from sklearn_softmax._rows.blocks import RowBlocks
@@ -100,7 +100,7 @@ def memory_of(name):
     X, y = dataset.get_data().values()
     # Libraries and compiled code are there before.
     with (
-        mock.patch.multiple(_objective, _COMPILED_WORK=0, _ROUGH_WORK=0),
+        mock.patch.multiple(_linear, _COMPILED_WORK=0, _ROUGH_WORK=0),
         mock.patch.object(_blocks, "_COMPILED_SPARSE_WORK", 0),
     ):
         SoftmaxRegressionClassifier(max_iter=20).fit(X[:100], y[:100])
@@ -162,7 +162,7 @@ def evaluations():
         y = rng.integers(0, n_classes, len(X))
         taken = []
         for compiled_work in (0, np.inf):
-            _objective._COMPILED_WORK = compiled_work
+            _linear._COMPILED_WORK = compiled_work
             with RowBlocks(X, y, n_classes=n_classes) as blocks:
                 objective = SoftmaxObjective(blocks, C=1.0)
                 vector = np.zeros(objective.n_outputs * objective.n_columns)

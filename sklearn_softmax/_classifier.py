@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ._arrays.portable import memory_errors_told, on_device_of
 from ._fitting import fit_all, fit_chunk, initial_coefficients
 from ._predictor import SoftmaxPredictor, publish, snapshot
-from ._rows.threads import BlasRestored
+from ._rows.blas_threads import BlasRestored
 from ._solvers.training import Observer, Training
 from ._validation import (
     check_training_data,

@@ -26,7 +26,7 @@ from ._cross_validation import (
 )
 from ._path import Penalties, PenaltyPath, check_Cs, refuse_dask
 from ._predictor import SoftmaxPredictor, publish, snapshot
-from ._rows.threads import BlasRestored
+from ._rows.blas_threads import BlasRestored
 from ._validation import check_training_data, refused_if_not_finite
 
 # Of the classifier's parameters, those that are this one's too.

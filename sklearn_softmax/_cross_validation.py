@@ -15,7 +15,7 @@ from ._objective.linear import SoftmaxObjective
 from ._objective.scaling import Scaling
 from ._path import Penalties, PenaltyPath, Reweighted
 from ._predictor import snapshot
-from ._rows.threads import uphold_limit
+from ._rows.blas_threads import uphold_limit
 from ._validation import row_weights
 
 

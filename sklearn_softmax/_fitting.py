@@ -18,7 +18,9 @@ from ._fitting_sgd import (
     warning_of_far_features,
 )
 from ._objective.duality_gap import duality_gap
-from ._objective.linear import SoftmaxObjective, n_outputs
+from ._objective.linear import SoftmaxObjective
+from ._objective.minibatches import MinibatchObjective
+from ._objective.parameters import n_outputs
 from ._objective.principal_components import row_span
 from ._objective.small_table import TableObjective, is_small
 from ._prediction import LARGEST_ROUNDING
@@ -136,7 +138,9 @@ def solve(estimator, data, objective, vector, *, score=None, observer=None):
 
 
 def _fit_by_sgd(estimator, data, blocks, start, score, observer):
-    sgd = SGDFit(estimator, blocks, functools.partial(_objective, estimator), start)
+    sgd = SGDFit(
+        estimator, blocks, functools.partial(_objective, estimator, kind=MinibatchObjective), start
+    )
     objective = sgd.objective
     training = _trained(estimator, data, objective, sgd.iterates, score, observer)
     is_warm = any(np.any(part) for part in start)
@@ -225,7 +229,7 @@ def fit_chunk(estimator, data, start, stream=None):
     ``stream`` is that of the last chunk, or None.
     """
     with data.rows(estimator.n_jobs) as blocks:
-        make_objective = functools.partial(_objective, estimator)
+        make_objective = functools.partial(_objective, estimator, kind=MinibatchObjective)
         chunk = SGDChunk(estimator, blocks, make_objective, start, stream or Stream())
         objective, state, losses = chunk.run()
         said = [end_of_chunk(estimator, losses), warning_of_far_features(estimator, blocks)]

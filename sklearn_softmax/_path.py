@@ -15,7 +15,7 @@ from ._arrays.portable import is_dask, memory_errors_told, on_device_of, to_nump
 from ._classifier import SoftmaxRegressionClassifier
 from ._fitting import batch_objective, initial_coefficients, solve, start_vector
 from ._predictor import snapshot
-from ._rows.threads import BlasRestored
+from ._rows.blas_threads import BlasRestored
 from ._validation import check_training_data, refused_if_not_finite
 
 # A penalty is the largest that leaves all coefficients zero, and by so much (relatively) larger.

@@ -5,9 +5,9 @@ import scipy.sparse as sp
 
 from ._arrays import portable
 from ._labels import as_labels
+from ._rows.blas_threads import BlasRestored
 from ._rows.dispatch import rows_of
 from ._rows.sums import linear_logits
-from ._rows.threads import BlasRestored
 from ._targets import check_distribution, check_kind
 from .functional import log_softmax, softmax
 

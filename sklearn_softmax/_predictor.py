@@ -96,12 +96,12 @@ class SoftmaxPredictor(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin, B
         """
         model = snapshot(self)
         if is_dask(X):
-            from ._rows.dask.data import check_dask_features, mean_of_rows
+            from ._rows.dask.data import mean_of_rows
 
             check_is_fitted(model)
             attributes = model.coef_, model.intercept_, model.classes_
             hits = functools.partial(_prediction.is_hit, *attributes)
-            X = check_dask_features(model, X, reset=False)
+            X = check_features(model, X, reset=False)
             return mean_of_rows(hits, X, y, sample_weight, model.classes_)
         predicted = in_memory(model.predict(X), "X")
         return mean_hits(y, predicted, model.classes_, sample_weight)
@@ -111,9 +111,9 @@ class SoftmaxPredictor(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin, B
         check_is_fitted(model)
         labels = model.classes_ if to_labels else None
         if is_dask(X):
-            from ._rows.dask.data import check_dask_features, map_rows
+            from ._rows.dask.data import map_rows
 
-            X = check_dask_features(model, X, reset=False)
+            X = check_features(model, X, reset=False)
             attributes = model.coef_, model.intercept_
             predict = functools.partial(_prediction.predict_rows, *attributes, transform, labels)
             return map_rows(predict, X)

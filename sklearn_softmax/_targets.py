@@ -1,7 +1,8 @@
 """What y may be: class labels, or a distribution over the classes for each row.
 
-Labels become codes here (:func:`encode_labels`); :mod:`sklearn_softmax._labels` reads them from
-whatever container they are in.
+Labels become codes here (:func:`encode_labels`). :mod:`sklearn_softmax._labels` reads them from
+whatever container they are in. What follows from y is here as well: what classes and rows weigh,
+and which rows are set aside for validation.
 """
 
 import math
@@ -15,8 +16,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from ._arrays.portable import in_memory
 from ._labels import as_labels, kind_of_labels
 
-# How far a row of probabilities may be from summing to 1; and how far where they are rounded to so
-# few digits that they cannot be nearer. Such rows are divided by their sum.
+# How far the sum of a row of probabilities may be from 1. Dtypes of few digits round it further
+# away; such rows are divided by their sum.
 _SUM_TOLERANCE = 1e-5
 _ROUNDING = {"float16": 2.0**-10, "halffloat": 2.0**-10, "bfloat16": 2.0**-7}
 
@@ -30,20 +31,35 @@ def is_distribution(y):
     return shape is not None and len(shape) == 2 and shape[1] > 1
 
 
+def check_given(y, name):
+    """Raise an error if there is no y; ``name`` is that of the estimator."""
+    if y is None:
+        raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+
+
+def check_number_of_classes(classes, name):
+    """Raise an error if there is but one class; ``name`` is that of the estimator."""
+    if len(classes) < 2:
+        raise ValueError(
+            f"{name} needs samples of at least 2 classes in the data, but the data contains only "
+            f"one class: {classes[0]}."
+        )
+
+
 def check_labels(y, classes=None):
-    """Check that labels are such; parameters and result as for :func:`encode_labels`."""
+    """Raise an error unless y holds labels of classes; else as :func:`encode_labels`."""
     if y.dtype.kind == "f":
         check_classification_targets(y)
     found, codes = encode_labels(y, classes)
-    if 2 * len(found) > len(y):  # (it warns of that)
+    if 2 * len(found) > len(y):  # (scikit-learn warns of so many classes)
         check_classification_targets(codes)
     return found, codes
 
 
 def check_classes(classes):
-    """Raise an error if what was found as labels are numbers of a regression."""
+    """Raise an error if the classes are numbers as they are predicted by a regression."""
     if classes.dtype.kind == "f":
-        # (It warns where most labels differ from each other, as these do.)
+        # (scikit-learn warns where most labels differ, so each is given more than once.)
         check_classification_targets(np.repeat(classes, 3))
 
 
@@ -75,7 +91,7 @@ def encode_labels(y, classes=None):
 
 
 def union_of_labels(parts):
-    """Return the sorted labels of all parts, each an array of labels, without any that is twice."""
+    """Return the distinct labels of all parts, which are arrays of labels, sorted."""
     if len({part.dtype.kind for part in parts}) > 1 and kind_of_labels(parts[0]) == "a number":
         # (Signed and unsigned integers would be joined in float64.)
         return encode_labels(as_labels([label for part in parts for label in part.tolist()]))[0]
@@ -161,7 +177,7 @@ def _names_of_columns(y):
 
 
 def _sum_tolerance(y):
-    """Return how far rows may be from summing to 1: as far as their dtype rounds probabilities."""
+    """Return how far sums of rows may be from 1: further where the dtype has few digits."""
     dtypes = getattr(y, "dtypes", None)
     if dtypes is None or not np.iterable(dtypes):
         dtypes = [getattr(y, "dtype", None)]
@@ -238,7 +254,7 @@ def class_weights(class_weight, classes, mass):
     classes : ndarray of shape (n_classes,)
         The classes.
     mass : ndarray of shape (n_classes,)
-        What they weigh without it, for "balanced".
+        What the classes weigh without class weights, for "balanced".
     """
     if class_weight == "balanced":
         present = mass > 0
@@ -247,7 +263,7 @@ def class_weights(class_weight, classes, mass):
     positions = {label: position for position, label in enumerate(classes)}
     unknown = [label for label in class_weight if label not in positions]
     if unknown and len(class_weight) - len(unknown) < len(classes):
-        # (Labels that do not occur are no error where all that do are named: a fold may lack some.)
+        # (Classes that do not occur may be named if all others are: a fold may lack some.)
         raise ValueError(
             f"class_weight names {_shortened(unknown)}, which are not among the classes, "
             f"{_shortened(classes)}."
@@ -257,6 +273,27 @@ def class_weights(class_weight, classes, mass):
         if label in positions:
             weights[positions[label]] = _checked_weight(label, weight)
     return weights
+
+
+def weights_of_rows(y, class_weight, sample_weight):
+    """Return what rows weigh, (n_samples,); None where all weigh 1.
+
+    Parameters
+    ----------
+    y : ndarray
+        Positions among the classes (n_samples,), or probabilities (n_samples, n_classes).
+    class_weight : ndarray of shape (n_classes,) or None
+        What the classes weigh.
+    sample_weight : ndarray of shape (n_samples,) or None
+        What the rows weigh without that.
+    """
+    if class_weight is None:
+        return sample_weight
+    weight = class_weight[y] if y.ndim == 1 else y @ class_weight
+    if sample_weight is None:
+        return weight
+    with np.errstate(over="ignore"):  # (it shows in their sum)
+        return weight * sample_weight
 
 
 def total_weight(weights):
@@ -318,7 +355,7 @@ def split_rows(strata, weight, fraction, random_state):
         random_state=random_state,
     )
     classes, first = np.unique(strata[validation], return_index=True)
-    # A class that no row trains would be thought impossible: one of its rows is kept for training.
+    # The model would think a class impossible that it has not seen: one of its rows is moved back.
     kept = first[~np.isin(classes, strata[train])]
     if len(kept) == len(validation):
         raise ValueError(

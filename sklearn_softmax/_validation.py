@@ -1,4 +1,4 @@
-"""What ``fit`` and ``partial_fit`` are given, checked and made ready."""
+"""What ``fit``, ``partial_fit`` and ``predict`` are given, checked and made ready."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ from ._rows.dispatch import rows_of
 # Rows of a file that are searched for NaN at once.
 _CHECKED_ROWS = 4096
 
-# Features of any dtype and layout are taken as they are; sparse ones are CSR by then.
-# X is not searched for NaN and infinity: they show in the first loss, and in every logit.
+# Features of any dtype and layout are taken as they are. Sparse ones are CSR already.
+# X is not searched for NaN and infinity: these show in the first loss, and in every logit.
 FEATURE_CHECKS = {
     "accept_sparse": "csr",
     "accept_large_sparse": True,
@@ -45,7 +45,7 @@ FEATURE_CHECKS = {
 
 @contextmanager
 def refused_if_not_finite(estimator, data):
-    """Say that X is not finite where that is why something fails."""
+    """Return a context in which an error says that X is not finite, if that is the reason."""
     try:
         yield
     except ValueError:
@@ -71,7 +71,14 @@ def check_finite(estimator, X):
 
 
 def check_features(estimator, X, *, reset):
-    """Return X checked, where ``device`` wants it; what is in a file is not read."""
+    """Return X checked, for ``fit`` or for ``predict``, where ``device`` wants it.
+
+    What is in a file is not read, and a Dask collection is not computed.
+    """
+    if is_dask(X):
+        from ._rows.dask.data import check_dask_features
+
+        return check_dask_features(estimator, X, reset=reset)
     if is_foreign(X):
         refuse_without_entries(X, "X")
     if estimator.device == "cpu":
@@ -106,7 +113,7 @@ def _check_host_features(estimator, X, *, reset):
     check_columns(X)
     X = validate_data(estimator, X, reset=reset, **FEATURE_CHECKS)
     _check_holds_numbers(X)
-    if X.dtype == object:  # (which scikit-learn leaves of some data frames)
+    if X.dtype == object:  # (scikit-learn makes it of some data frames)
         X = native_values(X)
     # (A data frame of sparse columns has become a matrix just now.)
     return canonical_rows(X) if sp.issparse(X) and not is_sparse else X
@@ -188,16 +195,13 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
 
     Sets ``n_features_in_`` and ``feature_names_in_`` of the estimator where it starts anew.
     """
-    is_first = not (is_stream and hasattr(estimator, "classes_"))
+    name, is_first = type(estimator).__name__, not (is_stream and hasattr(estimator, "classes_"))
+    _targets.check_given(y, name)
     if is_dask(X):
         from ._rows.dask.data import check_dask_data
 
         known = _known_classes(estimator, classes, y) if is_stream else None
         return check_dask_data(estimator, X, y, sample_weight, known=known, reset=is_first)
-    if y is None:
-        raise ValueError(
-            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
-        )
     sample_weight = in_memory(sample_weight, "sample_weight")
     X = check_features(estimator, X, reset=is_first)
     is_distribution = _targets.is_distribution(y)
@@ -210,11 +214,7 @@ def check_training_data(estimator, X, y, sample_weight, *, classes=None, is_stre
         y = as_labels(in_memory(y, "y"), warn=True)
         check_consistent_length(X, y)
         classes, y = _targets.check_labels(y, known)
-    if len(classes) < 2:
-        raise ValueError(
-            f"{type(estimator).__name__} needs samples of at least 2 classes in the data, but "
-            f"the data contains only one class: {classes[0]}."
-        )
+    _targets.check_number_of_classes(classes, name)
     if sample_weight is not None:
         sample_weight = _checked_weight(sample_weight, X)
     weight, class_weight = row_weights(estimator.class_weight, classes, y, sample_weight)
@@ -235,14 +235,11 @@ def row_weights(class_weight, classes, y, sample_weight):
         Positions among the classes (n_samples,), or probabilities (n_samples, n_classes).
     sample_weight : ndarray of shape (n_samples,) or None
     """
-    weight, of_classes = sample_weight, None
+    of_classes = None
     if class_weight is not None:
         mass = _targets.class_mass(y, len(classes), sample_weight)
         of_classes = _targets.class_weights(class_weight, classes, mass)
-        weight = of_classes[y] if y.ndim == 1 else y @ of_classes
-        if sample_weight is not None:
-            with np.errstate(over="ignore"):  # (their sum tells)
-                weight = weight * sample_weight
+    weight = _targets.weights_of_rows(y, of_classes, sample_weight)
     if weight is not None:
         _targets.total_weight(weight)
     return weight, of_classes
@@ -254,7 +251,7 @@ def _checked_weight(sample_weight, X):
     try:
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     except (TypeError, ValueError) as error:
-        if "ample" in str(error):  # (it is named)
+        if "ample" in str(error):  # (the message names it)
             raise
         raise ValueError(f"sample_weight must hold numbers: {error}.") from None
     _targets.total_weight(weight)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import settings
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
-from sklearn_softmax._objective import small_table as _table
+from sklearn_softmax._objective import small_table as _small_table
 
 # Deterministic: a property either holds on these examples or it does not.
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=25)
@@ -63,7 +63,7 @@ def iris():
 def both_ways(request, monkeypatch):
     """A small table is kept whole; and summed over in blocks, as large ones are."""
     if request.param == "blocks":
-        monkeypatch.setattr(_table, "_TABLE_BYTES", 0)
+        monkeypatch.setattr(_small_table, "_TABLE_BYTES", 0)
 
 
 def to_numpy(array):

@@ -26,9 +26,9 @@ from sklearn_softmax import (
     _validation,
     functional,
 )
-from sklearn_softmax._arrays import portable as _arrays
-from sklearn_softmax._objective import linear as _objective
-from sklearn_softmax._rows import dispatch as _places
+from sklearn_softmax._arrays import portable as _portable
+from sklearn_softmax._objective import linear as _linear
+from sklearn_softmax._rows import dispatch as _dispatch
 
 from .optimum import (
     assert_near_optimum,
@@ -164,8 +164,8 @@ def test_dtypes(move, dtype):
     assert clf.coef_.dtype == (np.float64 if "int" in dtype else np.float32)
     assert_near_optimum(clf, X, y)
     proba, expected = clf.predict_proba(move(X)), clf.predict_proba(X)
-    assert _arrays.dtype_of(proba) == expected.dtype
-    assert_allclose(_arrays.to_numpy(proba), expected, atol=1e-4)
+    assert _portable.dtype_of(proba) == expected.dtype
+    assert_allclose(_portable.to_numpy(proba), expected, atol=1e-4)
 
 
 @every_backend
@@ -176,8 +176,8 @@ def test_predictions_follow_X(table, move):
     for method in ("decision_function", "predict", "predict_proba", "predict_log_proba"):
         result = getattr(clf, method)(there)
         assert type(result) is type(there)
-        assert _arrays.device_of(result) == _arrays.device_of(there)
-        assert_allclose(_arrays.to_numpy(result), getattr(clf, method)(X), atol=1e-9)
+        assert _portable.device_of(result) == _portable.device_of(there)
+        assert_allclose(_portable.to_numpy(result), getattr(clf, method)(X), atol=1e-9)
     assert clf.score(there, move(y)) == clf.score(X, y)
     is_two = y == 2
     clf.fit(there, is_two)
@@ -279,7 +279,7 @@ def test_synchronisations_of_an_iteration(monkeypatch):
         return original(array)
 
     X, y = load_digits(return_X_y=True)
-    fetched = _arrays.to_numpy
+    fetched = _portable.to_numpy
 
     def fetching(array):
         if not isinstance(array, np.ndarray | np.generic):
@@ -348,9 +348,9 @@ def test_cupy_computes_on_the_device_of_its_array():
         data = type("Data", (), {"device": "the second"})
 
     Matrix.__module__ = "cupyx.scipy.sparse._csr"
-    assert _arrays.on_device_of(Matrix()) == "the second"
+    assert _portable.on_device_of(Matrix()) == "the second"
     for X in (np.ones((2, 2)), sp.csr_matrix(np.ones((2, 2))), [[1.0]], strict(np.ones(2))):
-        with _arrays.on_device_of(X) as device:
+        with _portable.on_device_of(X) as device:
             assert device is None
 
 
@@ -370,7 +370,7 @@ def test_all_is_computed_within_the_device_of_X(table, monkeypatch, call):
         assert inside
         return original(*args, **options)
 
-    original = _places.rows_of
+    original = _dispatch.rows_of
     for module in (_classifier, _predictor):
         monkeypatch.setattr(module, "on_device_of", on_device_of)
     for module in (_validation, _prediction):
@@ -425,7 +425,7 @@ def test_lack_of_gpu_memory_is_told(table, monkeypatch):
     X, y, _ = table
     clf = SoftmaxRegressionClassifier().fit(X, y)
     before = clf.coef_
-    monkeypatch.setattr(_objective.SoftmaxObjective, "parameters", fail)
+    monkeypatch.setattr(_linear.SoftmaxObjective, "parameters", fail)
     with pytest.raises(MemoryError, match=r"GPU ran out of memory: Tried to allocate 2.00 GiB"):
         clf.fit(X, y)
     assert clf.coef_ is before
@@ -490,5 +490,5 @@ def test_fused_kernel(dtype, n_classes):
 def test_functions_on_a_device():
     logits = strict(np.zeros((2, 4)))
     loss = functional.cross_entropy(logits, strict(np.array([0, 3])))
-    assert _arrays.device_of(loss) == _arrays.device_of(logits)
+    assert _portable.device_of(loss) == _portable.device_of(logits)
     assert_allclose(float(loss), np.log(4))

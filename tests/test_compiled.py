@@ -9,18 +9,20 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._arrays import native as _backend
-from sklearn_softmax._objective import linear as _objective
+from sklearn_softmax._arrays import native as _native
+from sklearn_softmax._objective import linear as _linear
 from sklearn_softmax._objective.linear import SoftmaxObjective
 from sklearn_softmax._objective.scaling import Scaling
+from sklearn_softmax._rows import block_size as _block_size
 from sklearn_softmax._rows import blocks as _blocks
+from sklearn_softmax._rows import worker_threads as _worker_threads
 from sklearn_softmax._rows.blocks import RowBlocks
 
 _compiled = pytest.importorskip("sklearn_softmax._arrays.compiled", exc_type=ImportError)
 
 
 def set_threshold(monkeypatch, work):
-    monkeypatch.setattr(_objective, "_COMPILED_WORK", work)
+    monkeypatch.setattr(_linear, "_COMPILED_WORK", work)
     monkeypatch.setattr(_blocks, "_COMPILED_SPARSE_WORK", work)
 
 
@@ -108,8 +110,8 @@ def test_memory_map(rng, monkeypatch, tmp_path):
 @pytest.mark.parametrize("make", [as_given, sparse])
 def test_threads_and_blocks_change_nothing_but_rounding(rng, monkeypatch, make):
     set_threshold(monkeypatch, 0)
-    monkeypatch.setattr(_blocks, "_MIN_THREAD_WORK", 0)
-    monkeypatch.setattr(_blocks, "_MIN_STORED_ROWS", 100)
+    monkeypatch.setattr(_worker_threads, "_MIN_WORK", 0)
+    monkeypatch.setattr(_block_size, "MIN_COMPILED_ROWS", 100)
     X, y = make(rng.standard_normal((1500, 5))), rng.integers(0, 3, 1500)
     gradients = []
     for n_jobs in (1, 2, 3):
@@ -189,7 +191,7 @@ def test_numba_may_be_missing(monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "numba" else find_spec(name)
     )
-    _backend.compiled_loops.cache_clear()
+    _native.compiled_loops.cache_clear()
     X, y = load_digits(return_X_y=True)
     try:
         for make in (as_given, sparse):
@@ -197,7 +199,7 @@ def test_numba_may_be_missing(monkeypatch):
                 assert not SoftmaxObjective(blocks, C=1.0).is_compiled
             assert SoftmaxRegressionClassifier().fit(make(X), y).score(X, y) > 0.99
     finally:
-        _backend.compiled_loops.cache_clear()
+        _native.compiled_loops.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "uint8"])
@@ -208,14 +210,14 @@ def test_a_start_in_float32_changes_nothing_of_the_result(monkeypatch, dtype, wo
     set_threshold(monkeypatch, work)
     models = []
     for rough_work in (np.inf, 0):
-        monkeypatch.setattr(_objective, "_ROUGH_WORK", rough_work)
+        monkeypatch.setattr(_linear, "_ROUGH_WORK", rough_work)
         models.append(SoftmaxRegressionClassifier(C=0.01, tol=1e-8).fit(X, y))
     assert models[0].loss_curve_ != models[1].loss_curve_
     assert_allclose(models[0].coef_, models[1].coef_, atol=1e-7)
 
 
 def test_float32_is_not_for_every_start(rng, monkeypatch):
-    monkeypatch.setattr(_objective, "_ROUGH_WORK", 0)
+    monkeypatch.setattr(_linear, "_ROUGH_WORK", 0)
     X, y = rng.standard_normal((50, 6)), rng.integers(0, 3, 50)
 
     def has_rough(X):

@@ -18,8 +18,8 @@ from scipy.special import logsumexp
 
 from sklearn_softmax import SoftmaxRegressionClassifier
 from sklearn_softmax._arrays.sparse import canonical_rows
-from sklearn_softmax._objective import linear as _objective
-from sklearn_softmax._objective import small_table as _table
+from sklearn_softmax._objective import linear as _linear
+from sklearn_softmax._objective import small_table as _small_table
 from sklearn_softmax._rows import blocks as _blocks
 
 SOLVERS = {
@@ -493,9 +493,9 @@ COMPILED_SPARSE = ["big-endian", "longdouble", "int64 indices"]
 @pytest.mark.parametrize("name", COMPILED + [f"sparse: {name}" for name in COMPILED_SPARSE])
 def test_compiled_loops_are_given_what_they_can_take(name, solver, monkeypatch, tmp_path):
     pytest.importorskip("numba")
-    monkeypatch.setattr(_objective, "_COMPILED_WORK", 0)
+    monkeypatch.setattr(_linear, "_COMPILED_WORK", 0)
     monkeypatch.setattr(_blocks, "_COMPILED_SPARSE_WORK", 0)
-    monkeypatch.setattr(_table, "_TABLE_BYTES", 0)
+    monkeypatch.setattr(_small_table, "_TABLE_BYTES", 0)
     sparse = name.removeprefix("sparse: ")
     given = DENSE[name](tmp_path) if sparse == name else SPARSE[sparse]()
     dtype = np.float32 if given.dtype.kind == "f" and given.dtype.itemsize <= 4 else np.float64

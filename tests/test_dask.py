@@ -18,8 +18,8 @@ from sklearn.datasets import make_classification
 from sklearn.metrics import log_loss
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._arrays import native as _backend
-from sklearn_softmax._rows.dask import rows as _dask
+from sklearn_softmax._arrays import native as _native
+from sklearn_softmax._rows.dask import graphs as _graphs
 
 from .optimum import (
     assert_near_optimum,
@@ -266,7 +266,7 @@ def test_partitions_on_a_device(table, monkeypatch, options):
     parts = da.from_array((X - X.mean(axis=0)) / X.std(axis=0), chunks=(500, -1))
     expected = converged(random_state=0, C=0.01, **options)
     expected.fit(parts, y, weight)
-    monkeypatch.setattr(_backend, "as_rows", torch.asarray)
+    monkeypatch.setattr(_native, "as_rows", torch.asarray)
     assert_same_optimum(clone(expected).fit(parts, y, weight), expected)
 
 
@@ -460,7 +460,7 @@ def test_a_killed_worker_is_made_up_for(fragile_cluster, table, persisted):
 
 def test_without_workers_there_is_an_error(fragile_cluster, table, monkeypatch):
     X, y, _ = table
-    monkeypatch.setattr(_dask, "_PATIENCE", 1.0)
+    monkeypatch.setattr(_graphs, "_PATIENCE", 1.0)
     clf = SoftmaxRegressionClassifier().fit(X, y)
     before = clf.coef_
     parts = da.from_array(X, chunks=(500, -1)).persist()
@@ -478,7 +478,7 @@ def test_an_interrupt_leaves_nothing_behind(cluster, table, monkeypatch):
     clf = SoftmaxRegressionClassifier().fit(X, y)
     before = clf.coef_
     parts = da.from_array(X, chunks=(500, -1)).map_blocks(very_slow_rows)
-    wait, calls = _dask._wait, []
+    wait, calls = _graphs._wait, []
 
     def interrupted(client, futures):
         calls.append(len(futures))
@@ -488,7 +488,7 @@ def test_an_interrupt_leaves_nothing_behind(cluster, table, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         wait(client, futures)
 
-    monkeypatch.setattr(_dask, "_wait", interrupted)
+    monkeypatch.setattr(_graphs, "_wait", interrupted)
     # (A shell starts what is in its background with the signal ignored.)
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

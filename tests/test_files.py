@@ -12,9 +12,10 @@ from sklearn.base import clone
 from sklearn.datasets import make_classification
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._arrays import portable as _arrays
-from sklearn_softmax._rows import blocks as _blocks
+from sklearn_softmax._arrays import portable as _portable
 from sklearn_softmax._rows import files as _files
+from sklearn_softmax._rows import reading as _reading
+from sklearn_softmax._rows import worker_threads as _worker_threads
 from sklearn_softmax._rows.files import FileRows
 
 from .optimum import (
@@ -74,7 +75,7 @@ def table():
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     monkeypatch.setattr(_files, "_PART_BYTES", 70 << 10)
-    monkeypatch.setattr(_blocks, "_MIN_THREAD_WORK", 1000)
+    monkeypatch.setattr(_worker_threads, "_MIN_WORK", 1000)
 
 
 @pytest.mark.parametrize("make", FORMATS)
@@ -224,21 +225,21 @@ def test_what_is_no_table_is_refused(table):
 
 def test_only_what_is_no_array_is_sliced(table):
     X, _ = table
-    assert _arrays.is_sliceable(Sliced(X))
+    assert _portable.is_sliceable(Sliced(X))
     for other in (X, X[0, 0], X.tolist(), None):
-        assert not _arrays.is_sliceable(other)
+        assert not _portable.is_sliceable(other)
 
 
 @pytest.mark.parametrize("n_rows", [100, 5000])
 def test_rows_of_files_are_shuffled_in_runs(monkeypatch, tmp_path, n_rows):
     """Each row once; and each window of batches from few runs of the file."""
-    monkeypatch.setattr(_blocks, "_RUN_BYTES", 80)
+    monkeypatch.setattr(_reading, "_RUN_BYTES", 80)
     X = np.arange(2.0 * n_rows).reshape(n_rows, 2)
     order = FileRows(Sliced(X), n_classes=2).order(np.random.default_rng(0))
     assert_array_equal(np.sort(order), np.arange(n_rows))
     assert (np.diff(order) != 1).mean() > 0.9
-    window = order[: 5 * _blocks._WINDOW_RUNS]
-    assert len(np.unique(window // 5)) <= _blocks._WINDOW_RUNS + 1
+    window = order[: 5 * _reading._WINDOW_RUNS]
+    assert len(np.unique(window // 5)) <= _reading._WINDOW_RUNS + 1
 
 
 def test_any_rows_are_gathered(table):

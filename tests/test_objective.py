@@ -15,7 +15,7 @@ from sklearn_softmax._curvature.hessians import add_pairs, add_softmax_hessian, 
 from sklearn_softmax._curvature.kronecker import KroneckerCurvature
 from sklearn_softmax._objective.linear import SoftmaxObjective
 from sklearn_softmax._objective.scaling import Scaling
-from sklearn_softmax._rows import blocks as _blocks
+from sklearn_softmax._rows import worker_threads as _worker_threads
 from sklearn_softmax._rows.blocks import RowBlocks
 from sklearn_softmax._rows.sums import spread
 
@@ -232,7 +232,7 @@ def test_exact_hessian_waits_until_it_pays(rng):
 
 
 def test_sums_do_not_depend_on_blocks_or_threads(rng, monkeypatch):
-    monkeypatch.setattr(_blocks, "_MIN_THREAD_WORK", 0)
+    monkeypatch.setattr(_worker_threads, "_MIN_WORK", 0)
     X, y = rng.standard_normal((3000, 5)), rng.integers(0, 3, 3000)
     vector = rng.standard_normal(18)
     results = []

@@ -79,6 +79,18 @@ def test_every_module_has_a_layer():
     assert {layer_of(name) for name in MODULES} == set(LAYERS)
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_is_on_the_map(name):
+    """In the page on development, and in the docstring of its folder."""
+    page = (PACKAGE.parent / "docs" / "development.rst").read_text()
+    folder, _, stem = name.rpartition("/")
+    shown = f"dask/{stem}" if folder.endswith("/dask") else stem
+    assert re.search(rf"``{shown}(\.py)?``", page)
+    if folder:
+        docstring = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text()))
+        assert f":mod:`.{stem}`" in docstring
+
+
 def test_no_circle():
     """Within a folder, too: what is imported where it is needed counts as well."""
     known, waiting = set(), {name: imported_modules(name) & set(MODULES) for name in MODULES}

@@ -391,13 +391,13 @@ def test_a_warm_fit_of_sgd_is_no_worse_than_its_start(table):
 
 def test_the_judge_sees_rows_of_all_weights():
     """Of many rows it draws some by weight: the mean loss of all, but for the draw."""
-    from sklearn_softmax._objective.linear import SoftmaxObjective
+    from sklearn_softmax._objective.minibatches import MinibatchObjective
     from sklearn_softmax._rows.blocks import RowBlocks
 
     X, y = made(20_000, seed=6)
     weight = np.random.default_rng(0).lognormal(sigma=2.0, size=20_000)
     with RowBlocks(X, y, weight, n_classes=N_CLASSES) as blocks:
-        objective = SoftmaxObjective(blocks, C=np.inf)
+        objective = MinibatchObjective(blocks, C=np.inf)
         vector = np.random.default_rng(0).normal(0, 0.5, 4 * 13)
         found = _sgd.Judge(objective, is_stream=False).loss(vector)
         assert_allclose(found, objective.loss_gradient(vector)[0], rtol=0.1)

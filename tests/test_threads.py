@@ -14,10 +14,11 @@ from numpy.testing import assert_array_equal
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax._rows import blas_threads as _blas_threads
 from sklearn_softmax._rows import blocks as _blocks
-from sklearn_softmax._rows import threads as _threads
+from sklearn_softmax._rows import worker_threads as _worker_threads
+from sklearn_softmax._rows.blas_threads import BlasRestored, OneBlasThread
 from sklearn_softmax._rows.blocks import RowBlocks
-from sklearn_softmax._rows.threads import BlasRestored, OneBlasThread
 
 X = np.arange(12.0).reshape(6, 2) % 7
 Y = np.array([0, 1, 2, 0, 1, 2])
@@ -190,11 +191,15 @@ def test_many_fits_at_once():
 # Interrupts --------------------------------------------------------------------------------
 
 
+# Whose contexts begin and end the limit.
+WITH_CONTEXTS = _blocks.__file__, _worker_threads.__file__
+
+
 def is_of_interest(code):
     """Return whether code has to do with the limit."""
-    of_threads = code.co_filename == _threads.__file__
+    of_threads = code.co_filename == _blas_threads.__file__
     return of_threads or (
-        code.co_filename == _blocks.__file__ and code.co_name in ("__enter__", "__exit__")
+        code.co_filename in WITH_CONTEXTS and code.co_name in ("__enter__", "__exit__")
     )
 
 
@@ -233,8 +238,8 @@ def interrupted_everywhere(function, every=1):
         except KeyboardInterrupt:
             # (While it is handled its frames are there, and nothing was cleaned up with them.)
             assert n_threads() == {OUTSIDE}, n
-            assert not _threads._limits._stays, n
-            assert not _threads._limits._lock._is_owned(), n
+            assert not _blas_threads._limits._stays, n
+            assert not _blas_threads._limits._lock._is_owned(), n
         else:
             break
     return n // every
@@ -282,7 +287,7 @@ def test_an_interrupt_within_another_fit():
         except KeyboardInterrupt:
             pass
         assert n_threads() == {1}
-        assert set(_threads._limits._stays) == {other}
+        assert set(_blas_threads._limits._stays) == {other}
     in_another_thread(other.leave)
 
 
@@ -343,7 +348,7 @@ def test_a_fork_while_the_lock_is_held():
     held, release = threading.Event(), threading.Event()
 
     def hold():
-        with _threads._limits._lock:
+        with _blas_threads._limits._lock:
             held.set()
             release.wait()
 
@@ -387,8 +392,8 @@ class PerThread:
 @pytest.fixture
 def per_thread(monkeypatch):
     controller = PerThread()
-    libraries = *_threads._libraries(), _threads._Library(controller)
-    monkeypatch.setattr(_threads, "_libraries", lambda: libraries)
+    libraries = *_blas_threads._libraries(), _blas_threads._Library(controller)
+    monkeypatch.setattr(_blas_threads, "_libraries", lambda: libraries)
     return controller
 
 

@@ -1,4 +1,4 @@
-"""A fit within a task of a Dask cluster, which has to wait for other tasks."""
+"""Fits within a task of a Dask cluster, which have to wait for other tasks."""
 
 import contextlib
 import sys
@@ -7,10 +7,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def beside_other_tasks():
-    """Within a task of a cluster, leave its thread to others, which this may wait for.
+    """Return a context in which a task of a cluster leaves its thread to other tasks.
 
-    Elsewhere it does nothing. Otherwise a fit in a task on each thread would wait forever for
-    threads to sum over its rows.
+    A fit in a task waits for the tasks that sum over its rows. If each thread ran such a fit, none
+    would be left for the sums. Outside of a task the context does nothing.
     """
     distributed: Any = sys.modules.get("distributed")
     context = contextlib.nullcontext() if distributed is None else _context(distributed)

@@ -4,12 +4,12 @@ from collections import Counter
 
 from sklearn.utils import check_array
 
-# How the names of the dtypes begin that pandas, polars and Arrow have for times.
+# The beginnings of the names that pandas, polars and Arrow give to dtypes of times.
 _TIMES = ("date", "time", "duration", "period", "interval")
 
 
 def check_columns(X):
-    """Raise an error if X is a data frame of which columns hold times, or share a name."""
+    """Raise an error if X is a data frame with a column of times, or two columns of one name."""
     if not hasattr(X, "columns") or not hasattr(X, "dtypes"):
         return
     for column, dtype in zip(X.columns, X.dtypes, strict=True):

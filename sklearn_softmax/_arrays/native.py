@@ -1,8 +1,8 @@
 """What an array library does faster than the standard, or differently from the others.
 
-The core computes with the array API standard (:mod:`sklearn_softmax._arrays.portable`). Where
-NumPy, SciPy sparse or CuPy has something much better than that (in-place ufuncs, label indexing,
-sparse products, files), the faster way is here, behind one function for all libraries.
+The package computes with the array API standard (:mod:`sklearn_softmax._arrays.portable`). Where
+NumPy, SciPy or CuPy has something much faster (ufuncs in place, an index by labels, sparse
+products, files), it is here, behind one function for all libraries.
 """
 
 import functools
@@ -54,7 +54,7 @@ def exp_inplace(array, xp):
 
 
 def fused_softmax(X, y):
-    """Return the kernel that does all of a block's softmax, for labels and CuPy; else None."""
+    """Return CuPy's kernel for softmax and loss of a block with labels; None for other blocks."""
     if not is_foreign(X) or y.ndim == 2:
         return None
     if not is_foreign_sparse(X) and not is_cupy_array(X):
@@ -83,13 +83,11 @@ def compiled_loops():
 
 def take_labels(array, labels, *, axis, xp):
     """Return the entries of ``array`` at ``labels`` along ``axis`` (which is dropped)."""
-    if is_numpy_namespace(xp):
-        if array.ndim == 2:
-            return array[_label_index(labels, axis)]
-        labels = np.expand_dims(labels, axis)
-        return np.take_along_axis(array, labels, axis=axis).squeeze(axis)
-    zero = xp.zeros((), dtype=array.dtype, device=array.device)
-    return xp.sum(xp.where(_label_mask(array, labels, axis, xp), array, zero), axis=axis)
+    if is_numpy_namespace(xp) and array.ndim == 2:
+        return array[_label_index(labels, axis)]
+    # (PyTorch takes no other integers.)
+    positions = xp.expand_dims(xp.astype(labels, xp.int64, copy=False), axis=axis)
+    return xp.squeeze(xp.take_along_axis(array, positions, axis=axis), axis=axis)
 
 
 def add_at_labels(array, labels, amount, *, axis, xp):
@@ -143,12 +141,16 @@ def take_rows(X, index):
         return np.take(X, index, axis=0) if has_rows else X[index]
     if not sp.issparse(X):
         return X[index] if isinstance(X, np.ndarray) else np.asarray(X[index])
-    # SciPy's own slicing validates the result, which costs more than a small product.
     start, stop = index.start, index.stop
     low, high = X.indptr[start], X.indptr[stop]
     indptr = X.indptr[start : stop + 1] - low
-    block = sp.csr_matrix((stop - start, X.shape[1]), dtype=X.dtype)
-    block.data, block.indices, block.indptr = X.data[low:high], X.indices[low:high], indptr
+    return _csr(X.data[low:high], X.indices[low:high], indptr, (stop - start, X.shape[1]))
+
+
+def _csr(data, indices, indptr, shape):
+    """Return a CSR matrix of SciPy's. To validate it would cost more than a small product."""
+    block = sp.csr_matrix(shape, dtype=data.dtype)
+    block.data, block.indices, block.indptr = data, indices, indptr
     return block
 
 
@@ -160,7 +162,7 @@ def is_in_file(X):
 
 
 def read_ahead(X, start, stop):
-    """Have the operating system read rows of a memory-mapped X, if it is one, without waiting."""
+    """Have the operating system read rows of X, if that is memory-mapped, without waiting."""
     file = _memory_map(X)
     if file is None or not X.flags.c_contiguous or not hasattr(file, "madvise"):
         return
@@ -191,31 +193,23 @@ def used_columns(block):
 
 
 def compact_columns(block, columns):
-    """Return a CSR block of only those columns; it has nothing in others."""
+    """Return a CSR block with those columns alone; the others must be empty."""
     positions = np.empty(block.shape[1], dtype=block.indices.dtype)
     positions[columns] = np.arange(len(columns))
-    compact = sp.csr_matrix((block.shape[0], len(columns)), dtype=block.dtype)
-    compact.data, compact.indptr = block.data, block.indptr
-    compact.indices = positions[block.indices]
-    return compact
+    shape = block.shape[0], len(columns)
+    return _csr(block.data, positions[block.indices], block.indptr, shape)
 
 
 def with_values(block, values):
     """Return a CSR matrix with the entries of a block, and other values."""
-    return type(block)((values, block.indices, block.indptr), shape=block.shape)
+    if is_foreign_sparse(block):
+        return type(block)((values, block.indices, block.indptr), shape=block.shape)
+    return _csr(values, block.indices, block.indptr, block.shape)
 
 
 def divide_columns(block, scale):
     """Return a CSR block in float64 with each column divided by its scale."""
-    if is_foreign_sparse(block):
-        return block.multiply(1.0 / scale).tocsr()
-    scaled = sp.csr_matrix(block.shape, dtype=np.float64)
-    scaled.data, scaled.indices, scaled.indptr = (
-        block.data / scale[block.indices],
-        block.indices,
-        block.indptr,
-    )
-    return scaled
+    return with_values(block, block.data / scale[block.indices])
 
 
 def settle_rows(matrix, index, shrinkage, toll, average, kept, *, is_compiled):
@@ -249,7 +243,7 @@ def settle_rows(matrix, index, shrinkage, toll, average, kept, *, is_compiled):
 
 def as_float(block, dtype):
     """Return a block of rows in the float dtype; no copy where it already is."""
-    if is_foreign(block) and not is_foreign_sparse(block):
+    if not hasattr(block, "indptr"):
         return cast(block, dtype)
     return block if block.dtype == dtype else block.astype(dtype)
 
@@ -257,8 +251,8 @@ def as_float(block, dtype):
 def as_rows(part):
     """Return a partition of a Dask collection as an array or a CSR matrix.
 
-    What would be made of X in memory: of sparse matrices canonical rows, of data frames an array of
-    numbers.
+    The result is what a fit makes of X in memory: sparse matrices become canonical rows, and data
+    frames become arrays of numbers.
     """
     if sp.issparse(part):
         return canonical_rows(part)
@@ -313,11 +307,7 @@ def add_matmul(total, matrix, block, share=None):
     if is_foreign_sparse(block):
         total += (block.T @ matrix.T).T
     elif not sp.issparse(block):
-        if isinstance(block, np.ndarray) and block.dtype == np.float64:
-            # OpenBLAS is faster by a quarter with the thin factor on this side.
-            total += (block.T @ matrix.T).T
-        else:
-            total += matrix @ block
+        total += matrix @ block
     elif share is None:
         total.T[...] += block.T @ np.ascontiguousarray(matrix.T)
     else:

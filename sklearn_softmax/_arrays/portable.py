@@ -1,7 +1,7 @@
 """Arrays of any library: whose they are, where they are, and how they are moved and made.
 
-The core computes with the array API standard. What the standard lacks, or what NumPy gives another
-name, is here. What a library does faster is in :mod:`sklearn_softmax._arrays.native`.
+The package computes with the array API standard. What the standard lacks is here. What a library
+does faster is in :mod:`sklearn_softmax._arrays.native`.
 """
 
 import functools
@@ -41,7 +41,7 @@ def is_foreign_sparse(X):
 
 
 def is_sliceable(X):
-    """Return whether X is no array, but gives arrays when rows are sliced: h5py, zarr."""
+    """Return whether X is a dataset that gives arrays when it is sliced: h5py, zarr."""
     is_array = isinstance(X, np.ndarray | np.generic) or sp.issparse(X) or is_array_api_obj(X)
     if is_array or is_foreign_sparse(X) or is_dask(X):
         return False
@@ -57,7 +57,7 @@ def is_dask(values):
 
 def namespace(*arrays):
     """Return the namespace that computes with arrays, which must be of one library."""
-    if all(isinstance(array, np.ndarray) for array in arrays):  # (what is asked most, fast)
+    if all(isinstance(array, np.ndarray) for array in arrays):  # (the most frequent case)
         return np
     (array, *others) = arrays
     if not others and (isinstance(array, np.generic) or sp.issparse(array)):
@@ -75,7 +75,7 @@ def dtype_name(X):
 
 
 def dtype_of(X):
-    """Return the dtype of any array as NumPy's; bfloat16, which that has not, as float16."""
+    """Return the dtype of any array as NumPy's, which has no bfloat16: that becomes float16."""
     if isinstance(X, np.ndarray):
         return X.dtype
     name = dtype_name(X)
@@ -102,7 +102,7 @@ def device_of(array):
 
 
 def on_device_of(X):
-    """Return a context in which there is something to compute with where X is.
+    """Return a context in which the device and the thread are those that X needs.
 
     CuPy computes on its current device, wherever the arrays are. A task of Dask's has to leave its
     thread to the tasks that it waits for. Other libraries go by their arrays.
@@ -127,7 +127,7 @@ def as_like(values, like):
     """Return a NumPy array in the library and on the device of ``like``."""
     if values is None or isinstance(like, np.ndarray) or sp.issparse(like):
         return values
-    # (A negative stride or a read-only array is not for everyone.)
+    # (Not every library takes negative strides and read-only arrays.)
     values = np.array(values, order="C")
     return namespace(like).asarray(values, device=device_of(like))
 
@@ -137,7 +137,7 @@ def to_numpy(array):
     if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
     if is_torch_array(array):
-        array = array.float() if dtype_name(array) == "bfloat16" else array  # (NumPy has it not)
+        array = array.float() if dtype_name(array) == "bfloat16" else array  # (NumPy has none)
         return array.numpy(force=True)
     if is_cupy_array(array):
         return array.get()
@@ -147,7 +147,7 @@ def to_numpy(array):
 
 
 def in_memory(values, name):
-    """Return what is as long as there are rows as an array, if it is in a file or on a device.
+    """Return values for each row as an array in memory, if they are in a file or on a device.
 
     ``name`` is what errors call it. A Dask collection is computed; anything else is returned as it
     is.
@@ -161,7 +161,7 @@ def in_memory(values, name):
 
 
 def refuse_without_entries(array, name):
-    """Raise an error for sparse arrays that are no matrices, and for tensors that hold nothing."""
+    """Raise an error for arrays of the package sparse, and for tensors without dense entries."""
     if is_pydata_sparse_array(array):
         raise ValueError(
             f"{name} is an array of the package sparse. Pass {name}.to_scipy_sparse()."
@@ -239,7 +239,7 @@ def memory_errors_told():
         message = str(error)
     else:
         return
-    # (Outside of the handler, where the failed call's arrays are referred to no more.)
+    # (Within the handler the arrays of the failed call would still be referred to.)
     if "cupy" in sys.modules:
         sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
@@ -269,11 +269,7 @@ def empty(shape, like, dtype):
 
 def copy_of(array):
     """Return a copy."""
-    return (
-        array.copy()
-        if isinstance(array, np.ndarray)
-        else namespace(array).asarray(array, copy=True)
-    )
+    return namespace(array).asarray(array, copy=True)
 
 
 def cast(array, dtype, order="K"):

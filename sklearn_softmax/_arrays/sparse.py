@@ -1,7 +1,7 @@
 """Sparse rows as the other modules expect them: canonical CSR, in dtypes that SciPy computes with.
 
-The caller's matrix is never written to. It is not even asked whether it is canonical, as SciPy
-stores the answer in the object.
+The caller's matrix is never written to. It is not even asked whether it is canonical, because
+SciPy stores the answer in the object.
 """
 
 import copy
@@ -33,7 +33,7 @@ def canonical_rows(X):
 
 
 def canonical_foreign_rows(X):
-    """Return the same of a sparse matrix of CuPy's."""
+    """Return a sparse matrix of CuPy's as canonical CSR; as :func:`canonical_rows`."""
     if X.format != "csr":
         X = X.tocsr()
     rows = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
@@ -87,7 +87,7 @@ def _compressed(X, kind):
 
 
 def _indices(values):
-    """Return positions in 32 or 64 bits, with a sign; no copy where they are so."""
+    """Return positions as int32 or int64; a copy only where it must be."""
     if values.dtype in (np.int32, np.int64):
         return np.asarray(values)
     if values.dtype.kind not in "iu":
@@ -98,7 +98,7 @@ def _indices(values):
 
 
 def native_values(values):
-    """Return numbers in a dtype that compiled code computes with; no copy where they are.
+    """Return numbers in a dtype that compiled code computes with; a copy only where it must be.
 
     Bytes are put in the machine's order, float16 becomes float32, and what has more digits than
     float64, or is an object, becomes float64.

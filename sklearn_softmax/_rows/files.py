@@ -5,22 +5,22 @@ gives an array only when it is sliced. It is read here, one part after another, 
 the next.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from .._arrays import native
-from .blocks import Block, RowBlocks, add_totals, read_ahead
+from .blocks import RowBlocks, add_totals
+from .reading import Reader, slices
+from .stored_rows import Block
 
 # Rows that are in memory together (bytes): two parts are, at most.
 _PART_BYTES = 32 << 20
 
 
 class FileRows(RowBlocks):
-    """Rows of which some are in memory at a time.
+    """Rows in a file, of which one part after another is in memory.
 
     Parameters are those of :class:`RowBlocks`; ``X`` is anything with ``shape``, ``dtype`` and
-    slices of rows. What is as long as there are rows (y, weights, an order) is in memory.
+    slices of rows. What has an entry for each row (y, weights, an order) is in memory.
     """
 
     is_in_memory = False
@@ -31,49 +31,29 @@ class FileRows(RowBlocks):
         chunk = native.rows_per_chunk(X)
         # Chunks are decompressed whole.
         self._part_rows = chunk * max(1, _PART_BYTES // (chunk * row_bytes))
-        self._reader = None
+        # (Copies with another dtype, or other weights, share it.)
+        self._reader = Reader()
 
     def __exit__(self, *exc_info):
         try:
             super().__exit__(*exc_info)
         finally:
-            if self._reader is not None:
-                self._reader.shutdown()
-                self._reader = None
+            self._reader.close()
 
-    def with_weight(self, weight, class_weight=None):
-        """Return the same rows with other weights; as :meth:`RowBlocks.with_weight`."""
-        self._start_reader()
-        return super().with_weight(weight, class_weight)
-
-    def _choose_run_rows(self):
-        return max(super()._choose_run_rows(), native.rows_per_chunk(self.X))
-
-    def _start_reader(self):
-        if self._reader is None:
-            self._reader = ThreadPoolExecutor(1)
-
-    def _parts(self, slices):
-        """Yield each slice with its rows in memory, while the next are read."""
-        self._start_reader()
-        blocks = read_ahead(self._reader, self._take_stored, slices)
-        for index, block in zip(slices, blocks, strict=True):
+    def _parts(self, indices):
+        """Yield slices or positions, each with its rows in memory, while the next are read."""
+        blocks = self._reader.read(self._take_stored, indices)
+        for index, block in zip(indices, blocks, strict=True):
             yield index, self._in_memory(block)
 
     def _in_memory(self, block):
         rows = RowBlocks(*block, n_classes=self.n_classes, class_weight=self.class_weight, n_jobs=1)
         rows.dtype, rows.origin, rows.block_rows = self.dtype, self.origin, self.block_rows
-        if self._n_threads > 1:
-            rows.borrow_threads(self)
+        rows.borrow_threads(self)
         return rows
 
-    def recast(self, dtype, origin=None):
-        """Return the same rows in another dtype; as :meth:`RowBlocks.recast`."""
-        self._start_reader()  # which the other shares, and does not end
-        return super().recast(dtype, origin)
-
     def _part_slices(self):
-        return list(self._slices(0, self.n_rows, self._part_rows))
+        return list(slices(self.X, 0, self.n_rows, self._part_rows))
 
     def _take_stored(self, index):
         if isinstance(index, slice):
@@ -97,9 +77,9 @@ class FileRows(RowBlocks):
         return result
 
     def take_parts(self, index=None):
-        """Return what takes a slice of the rows at ``index``; as :meth:`RowBlocks.take_parts`.
+        """Return a function that takes rows, and weights; as :meth:`RowBlocks.take_parts`.
 
-        They are read at once, but converted only as they are asked for.
+        All of them are read now, but each is converted only when it is taken.
         """
         index = self._weighted(slice(0, self.n_rows)) if index is None else index
         return self._in_memory(self._take_stored(index)).take_parts()
@@ -126,8 +106,8 @@ class FileRows(RowBlocks):
         index, weight = index[order], None if weight is None else weight[order]
         numbers, starts = np.unique(index // self._part_rows, return_index=True)
         bounds = np.append(starts, len(index))
-        slices = self._part_slices()
-        parts = self._parts([slices[number] for number in numbers])
+        all_slices = self._part_slices()
+        parts = self._parts([all_slices[number] for number in numbers])
 
         def totals():
             for (where, part), start, stop in zip(parts, bounds[:-1], bounds[1:], strict=True):
@@ -139,6 +119,6 @@ class FileRows(RowBlocks):
     def batches(self, size, order, *, is_compiled=False):
         """Yield rows, ``size`` at a time; as :meth:`RowBlocks.batches`."""
         window = size * max(1, self._part_rows // size)
-        slices = [order[start : start + window] for start in range(0, len(order), window)]
-        for positions, part in self._parts(slices):
+        windows = [order[start : start + window] for start in range(0, len(order), window)]
+        for positions, part in self._parts(windows):
             yield from part.batches(size, np.arange(len(positions)), is_compiled=is_compiled)

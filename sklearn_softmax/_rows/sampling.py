@@ -34,9 +34,9 @@ class RowSampler:
         return self._cumulative[-1]
 
     def draw(self, positions):
-        """Return what takes a slice of the rows at some positions, and what each shall weigh.
+        """Return a function that takes a slice of the rows drawn, and the weights of those.
 
-        Positions are sorted, in [0, total).
+        The positions that draw them are sorted, in [0, total).
         """
         cumulative = self._cumulative
         positions = np.minimum(positions, np.nextafter(cumulative[-1], 0.0))  # not rounded up

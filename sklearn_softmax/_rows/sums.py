@@ -14,7 +14,7 @@ from ..functional import cross_entropy, cross_entropy_loss_gradient, entropy, so
 
 # Centred rows that are in cache while their moments are taken (bytes).
 _CENTRED_BYTES = 1 << 19
-# A probability from which on 1 less it has lost digits.
+# From this probability p on, 1 - p has lost digits.
 _SURE = 0.99
 # Rows of which dual probabilities are in memory at once.
 _DUAL_ROWS = 1024
@@ -62,7 +62,7 @@ class LossGradient(_LinearSum):
     """The weighted sum of the cross-entropy, and its derivatives by (W, b)."""
 
     def add(self, block, totals, share=None):
-        """Add a block's; ``share`` as for :func:`~sklearn_softmax._arrays.native.add_matmul`."""
+        """Add what a block contributes; ``share`` as for :func:`.native.add_matmul`."""
         loss, gradient = totals
         coef_gradient, intercept_gradient = split(gradient, self.fit_intercept)
         if self.is_compiled:
@@ -72,7 +72,7 @@ class LossGradient(_LinearSum):
             derivatives = coef_gradient, intercept_gradient
             loss += loop(*block, self.label_smoothing, self.coef, self.intercept, *derivatives)
             return
-        with np.errstate(over="ignore", invalid="ignore"):  # the solvers judge what comes
+        with np.errstate(over="ignore", invalid="ignore"):  # the solvers check it
             fused = native.fused_softmax(block.X, block.y)
             if fused is not None and self.coef.shape[0] > 1:
                 logits = native.matmul_transposed(self.coef, block.X)
@@ -96,7 +96,7 @@ class Loss(_LinearSum):
         return (portable.zeros((), self.coef),)
 
     def add(self, block, totals, share=None):
-        """Add a block's."""
+        """Add what a block contributes."""
         logits = linear_logits(block.X, self.coef, self.intercept, share)
         (loss,) = totals
         loss += cross_entropy(logits, block.y, sample_weight=block.weight, axis=0, reduction="sum")
@@ -111,7 +111,7 @@ class MassRepair:
     kept : ndarray of shape (n_classes,)
         What share of its probability a class keeps in every row.
     given : ndarray of shape (n_classes,)
-        What share of that which others lose it receives.
+        What share it receives of the probability that the others lose.
     """
 
     kept: Any
@@ -149,7 +149,7 @@ class DualTerms(_LinearSum):
     share: float = 1.0
 
     def add(self, block, totals, share=None):
-        """Add a block's."""
+        """Add what a block contributes."""
         total_entropy, gradient = totals
         coef_gradient, intercept_gradient = split(gradient, self.fit_intercept)
         logits = linear_logits(block.X, self.coef, self.intercept, share)
@@ -169,7 +169,7 @@ class DualTerms(_LinearSum):
 
 
 def dual_rows(proba, target, repair, share):
-    """Return the entropy of each row's dual probabilities, and their difference to the target."""
+    """Return the entropy of each row's dual probabilities, and their difference from the target."""
     residual = (proba if repair is None else repair.apply(proba)) - target
     residual = share * residual
     return entropy(portable.at_least(target + residual, 0.0), axis=0), residual
@@ -187,7 +187,7 @@ def smoothed_targets(y, like, label_smoothing):
 
 
 class HessianDiagonal(_LinearSum):
-    """The weighted sums of p (1 - p) times x, times x**2, and by itself, of sparse rows."""
+    """The weighted sums of p (1 - p) x, p (1 - p) x**2 and p (1 - p), for sparse rows."""
 
     def zeros(self):
         """Return totals to be added to."""
@@ -196,7 +196,7 @@ class HessianDiagonal(_LinearSum):
         return first, second, portable.zeros((n_outputs,), self.coef)
 
     def add(self, block, totals, share=None):
-        """Add a block's."""
+        """Add what a block contributes."""
         proba = softmax(linear_logits(block.X, self.coef, self.intercept, share), axis=0)
         variance = spread(proba)[-self.coef.shape[0] :, :]
         if block.weight is not None:
@@ -227,12 +227,12 @@ class Moments:
         )
 
     def add(self, block, totals, share=None):
-        """Add a block's."""
+        """Add what a block contributes."""
         X = block.X
         if self.columns is not None:
             X = X[:, self.columns].astype(np.float64)
         weight = portable.cast(block.row_weights, portable.dtype_of(X))
-        with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
+        with np.errstate(over="ignore", invalid="ignore"):  # it shows in the totals
             for part, rows in _centred(X, self.origin):
                 totals[0][...] += weight[part] @ rows
                 rows *= rows
@@ -245,16 +245,16 @@ class StoredMoments:
 
     origin: Any
     is_compiled = False
-    block_rows = 4096  # (temporaries as large as a block's stored values, several times)
+    block_rows = 4096  # (several temporary arrays are as large as a block's stored values)
 
     def zeros(self):
         """Return totals to be added to."""
         return tuple(portable.zeros(self.origin.shape, self.origin) for _ in range(3))
 
     def add(self, block, totals, share=None):
-        """Add a block's."""
+        """Add what a block contributes."""
         X, weight = block.X, block.row_weights
-        with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
+        with np.errstate(over="ignore", invalid="ignore"):  # it shows in the totals
             values = portable.cast(X.data, np.float64) - self.origin[X.indices]
             ones = portable.namespace(values).ones_like(values)
             for total, data in zip(totals, (ones, values, values * values), strict=True):
@@ -267,25 +267,19 @@ class StoredSquares:
 
     n_features: int
     is_compiled = False
-    block_rows = 4096  # (temporaries as large as a block's stored values, several times)
+    block_rows = 4096  # (several temporary arrays are as large as a block's stored values)
 
     def zeros(self):
         """Return totals to be added to."""
         return np.zeros(self.n_features), np.zeros(self.n_features)
 
     def add(self, block, totals, share=None):
-        """Add a block's."""
-        if portable.is_foreign_sparse(block.X):
-            marks, weight = block.X.copy(), block.row_weights
-            marks.data = (marks.data != 0).astype(marks.dtype)
-            for total, values in zip(totals, (block.X.power(2), marks), strict=True):
+        """Add what a block contributes."""
+        X, weight = block.X, block.row_weights
+        with np.errstate(over="ignore", invalid="ignore"):  # it shows in the totals
+            for total, data in zip(totals, (X.data**2.0, X.data != 0), strict=True):
+                values = native.with_values(X, portable.cast(data, np.float64))
                 total += portable.to_numpy(values.T @ weight)
-            return
-        with np.errstate(over="ignore", invalid="ignore"):  # the totals show it
-            for total, values in zip(totals, (block.X.data**2.0, block.X.data != 0), strict=True):
-                if block.weight is not None:
-                    values = values * np.repeat(block.weight, np.diff(block.X.indptr))
-                total += np.bincount(block.X.indices, values, self.n_features)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +291,7 @@ class SquaredNorm:
     is_trivial: bool
 
     def of(self, block):
-        """Return those of a block's rows, (n_rows,): a NumPy array, in float64."""
+        """Return the squared norms of a block's rows, (n_rows,): a NumPy array, in float64."""
         X, dtype = block.X, portable.dtype_of(block.X)
         norms = np.empty(X.shape[0])
         if self.is_trivial:
@@ -314,7 +308,7 @@ class SquaredNorm:
         return norms
 
     def _of_sparse(self, X):
-        """Return the squares of what is stored, less the center's there, plus the center's."""
+        """Return those of sparse rows: the center's, corrected where a value is stored."""
         center, scale = self.center / self.scale, self.scale
         values = X.data / scale[X.indices] - center[X.indices]
         stored = native.with_values(X, values * values - center[X.indices] ** 2)
@@ -348,13 +342,13 @@ def _centred(X, center):
 
 
 def spread(proba):
-    """Return p (1 - p) for class-major probabilities, to the last digit also where p is near 1.
+    """Return p (1 - p) for class-major probabilities, exact to rounding even where p is near 1.
 
-    There 1 - p is what all others have together, of which rounding would leave nothing.
+    There the difference 1 - p would lose its digits. It is the sum of all other probabilities.
     """
     xp = portable.namespace(proba)
     largest = xp.max(proba, axis=0)
-    if isinstance(proba, np.ndarray):  # (only few rows are sure: the portable way takes all)
+    if isinstance(proba, np.ndarray):  # (the portable way takes all rows, but few are sure)
         variance = proba * (1.0 - proba)
         sure = np.flatnonzero(largest > _SURE)
         others, columns = proba[:, sure], np.arange(len(sure))
@@ -392,7 +386,7 @@ def split(matrix, fit_intercept):
 
 
 def loss_residual(logits, block, label_smoothing):
-    """Return a block's sum of losses, and their derivative by the logits (over which it is)."""
+    """Return a block's sum of losses, and their derivative by the logits, written over these."""
     return cross_entropy_loss_gradient(
         logits,
         block.y,

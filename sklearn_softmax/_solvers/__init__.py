@@ -12,7 +12,9 @@
 - :mod:`.training`: the loop around a solver: what is recorded, who is told, when it ends.
   :mod:`.progress` tells when a curve has stopped falling.
 
-L-BFGS is given the curvature, and :func:`.lbfgs.lbfgs` says what it asks of it. So nothing here
-imports :mod:`sklearn_softmax._curvature`. Another solver is a generator in a file of its own,
-chosen in :mod:`sklearn_softmax._fitting`.
+It imports :mod:`sklearn_softmax._rows` and :mod:`sklearn_softmax._arrays`, and of
+:mod:`sklearn_softmax._objective` only the scaling. L-BFGS is given the curvature, and
+:func:`.lbfgs.lbfgs` says what it asks of it. So nothing here imports
+:mod:`sklearn_softmax._curvature`. Another solver is a generator in a file of its own, which
+:mod:`sklearn_softmax._fitting` chooses.
 """

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .._rows.threads import uphold_limit
+from .._rows.blas_threads import uphold_limit
 from .progress import Progress
 
 

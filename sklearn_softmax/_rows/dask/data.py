@@ -2,8 +2,10 @@
 
 import functools
 import itertools
+import operator
+from dataclasses import dataclass
+from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 from dask.delayed import delayed
@@ -13,10 +15,85 @@ from ... import _targets
 from ..._arrays.dask_workers import beside_other_tasks
 from ..._arrays.data_frames import check_columns
 from ..._arrays.native import as_rows, stored_entries
-from ..._arrays.portable import in_memory, is_dask, on_gpu
+from ..._arrays.portable import float_dtype, in_memory, is_dask, on_gpu
 from ..._labels import as_labels
-from .rows import DaskData, compute, is_future
+from . import graphs, tasks
+from .rows import DaskRows
 from .tasks import named
+
+
+@dataclass
+class DaskData:
+    """Checked training data, as :class:`sklearn_softmax._validation.TrainingData` in partitions.
+
+    Attributes
+    ----------
+    parts : list of tuple
+        For each partition its X, and its targets and weights (or None), delayed; what is made
+        of labels and weights is kept where it was computed.
+    numbers : ndarray of int
+        Which partition of X each is: those without rows are left out.
+    lengths : ndarray of int
+        The number of rows of each.
+    n_features : int
+    stored_dtype : dtype
+        Of X.
+    n_stored : int
+        Number of entries of X that a product has to touch.
+    is_sparse : bool
+        Whether any partition is; then the others are made so.
+    classes : ndarray of shape (n_classes,)
+    has_labels : bool
+        Whether y is class codes.
+    class_weight : ndarray of shape (n_classes,) or None
+    total_weight : float
+    n_weighted : int
+        The number of rows of positive weight.
+    """
+
+    parts: list
+    numbers: np.ndarray
+    lengths: np.ndarray
+    n_features: int
+    stored_dtype: np.dtype
+    n_stored: int
+    is_sparse: bool
+    classes: Any = None
+    has_labels: bool = True
+    class_weight: Any = None
+    total_weight: float = 0.0
+    n_weighted: int = 0
+
+    @property
+    def dtype(self):
+        """The dtype that X is computed in."""
+        return float_dtype(self.stored_dtype)
+
+    @property
+    def strata(self):
+        """The most probable class of each row: an array in memory."""
+        targets = [y for _, y, _ in self.parts]
+        return np.concatenate(graphs.run(*graphs.each(tasks.most_probable, targets)))
+
+    @property
+    def weight(self):
+        """The weight of each row, in memory; None where all are 1."""
+        if any(weight is None for _, _, weight in self.parts):
+            return None
+        return np.concatenate(graphs.compute([weight for _, _, weight in self.parts]))
+
+    def check_finite(self, estimator=None, parts=None):
+        """Raise an error if X holds NaN or infinity, and say in which partition.
+
+        ``parts`` are the positions of those to search; None for all.
+        """
+        parts = range(len(self.parts)) if parts is None else parts
+        if len(parts):
+            self.rows(1).call(tasks.refuse_if_not_finite, parts)
+
+    def rows(self, n_jobs):
+        """Return the rows, to be summed over with so many threads for each partition."""
+        return DaskRows(self, n_jobs)
 
 
 def check_dask_features(estimator, X, *, reset):
@@ -47,56 +124,64 @@ def check_dask_data(estimator, X, y, sample_weight, *, known, reset):
     reset : bool
         Whether the features are new to the estimator.
     """
-    if y is None:
-        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but y is None.")
-    X = check_dask_features(estimator, X, reset=reset)
-    parts, shapes = _partitions(X), _known_shapes(X)
-    if shapes is None:
-        shapes = compute([delayed(_describe)(i, part) for i, part in enumerate(parts)])
-    all_lengths = np.array([shape[0] for shape in shapes])
-    _check_shapes(shapes)
-    # What has no rows has no dtype to speak of either.
-    numbers = np.flatnonzero(all_lengths)
-    parts, shapes = [parts[i] for i in numbers], [shapes[i] for i in numbers]
-    has_labels = not _targets.is_distribution(y)
-    y, known = _checked_here(y, has_labels, known)
-    targets = _beside(y, "y", all_lengths)
-    weights = [None] * len(parts)
+    data, lengths = _described(check_dask_features(estimator, X, reset=reset))
+    data.has_labels = not _targets.is_distribution(y)
+    y, known = _checked_here(y, data.has_labels, known)
+    targets = _beside(y, "y", lengths)
+    weights = [None] * len(data.parts)
     if sample_weight is not None:
-        weights = _beside(_weights_here(sample_weight, all_lengths), "sample_weight", all_lengths)
-    data = DaskData(
-        parts=[],
-        numbers=numbers,
-        lengths=all_lengths[numbers],
-        n_features=shapes[0][1],
-        stored_dtype=np.result_type(*(shape[2] for shape in shapes)),
-        n_stored=sum(shape[3] for shape in shapes),
-        is_sparse=any(shape[4] for shape in shapes),
-        has_labels=has_labels,
-    )
-    described = zip(numbers, targets, weights, data.lengths, strict=True)
-    found = compute([delayed(_describe_targets)(*item, has_labels, known) for item in described])
+        weights = _beside(_weights_here(sample_weight, lengths), "sample_weight", lengths)
+    kinds = graphs.Shared(data.has_labels), graphs.Shared(known)
+    beside = data.numbers, targets, weights
+    found = graphs.run(*graphs.each(_describe_targets, *beside, data.lengths, *kinds))
     data.classes, mass, (data.total_weight, data.n_weighted) = _merged(found, data, known)
+    _targets.check_number_of_classes(data.classes, type(estimator).__name__)
     if estimator.class_weight is not None:
         data.class_weight = _targets.class_weights(estimator.class_weight, data.classes, mass)
         with np.errstate(over="ignore"):
             data.total_weight = _targets.total_weight(mass * data.class_weight)
-    prepare = delayed(_prepare, nout=2, pure=False)
-    options = data.classes, has_labels, data.class_weight
-    items = zip(numbers, targets, weights, strict=True)
-    prepared = [prepare(*item, *options) for item in items]
-    ready = dask.persist(*(value for pair in prepared for value in pair))
-    is_weighted = sample_weight is not None or data.class_weight is not None
-    data.parts = [
-        (part, y, weight if is_weighted else None)
-        for part, y, weight in zip(parts, ready[::2], ready[1::2], strict=True)
-    ]
-    if is_weighted:
-        counts = compute([delayed(np.count_nonzero)(weight) for _, _, weight in data.parts])
+    targets, weights = _prepared(data, *beside)
+    if sample_weight is None and data.class_weight is None:
+        weights = [None] * len(data.parts)
+    data.parts = [(X, y, w) for X, y, w in zip(data.parts, targets, weights, strict=True)]
+    if weights[0] is not None:
+        counts = graphs.run(*graphs.each(np.count_nonzero, weights))
         data.n_weighted = int(sum(counts))
         # Rows of weight 0 may hold NaN that no loss shows.
         data.check_finite(parts=np.flatnonzero(np.array(counts) < data.lengths))
     return data
+
+
+def _described(X):
+    """Return what is known of X alone, its parts without targets, and the lengths of all parts."""
+    parts, shapes = _partitions(X), _known_shapes(X)
+    if shapes is None:
+        shapes = graphs.run(*graphs.each(_describe, range(len(parts)), parts))
+    lengths = np.array([shape[0] for shape in shapes])
+    _check_shapes(shapes)
+    # (The dtype of a partition without rows says nothing.)
+    numbers = np.flatnonzero(lengths)
+    shapes = [shapes[i] for i in numbers]
+    data = DaskData(
+        parts=[parts[i] for i in numbers],
+        numbers=numbers,
+        lengths=lengths[numbers],
+        n_features=shapes[0][1],
+        stored_dtype=np.result_type(*(shape[2] for shape in shapes)),
+        n_stored=sum(shape[3] for shape in shapes),
+        is_sparse=any(shape[4] for shape in shapes),
+    )
+    return data, lengths
+
+
+def _prepared(data, numbers, targets, weights):
+    """Return targets and weights as the sums need them, delayed; kept where they are computed."""
+    options = data.classes, data.has_labels, data.class_weight
+    shared = [graphs.Shared(option) for option in options]
+    graph, keys = graphs.each(_prepare, numbers, targets, weights, *shared)
+    halves = {(*key, half): (operator.getitem, key, half) for half in (0, 1) for key in keys}
+    ready = graphs.persist(graph | halves, list(halves))
+    return ready[: len(keys)], ready[len(keys) :]
 
 
 def map_rows(function, X):
@@ -107,6 +192,7 @@ def map_rows(function, X):
     if not hasattr(X, "columns"):
         kept = {"drop_axis": 1} if sample.ndim == 1 else {"chunks": (X.chunks[0], sample.shape[1:])}
         return X.map_blocks(functools.partial(_of_rows, function), **kept, **options)
+    # (This is not yet computed, and Dask takes it as delayed values only.)
     call = delayed(_of_rows, pure=False)
     shape = (np.nan, *sample.shape[1:])
     parts = [da.from_delayed(call(function, part), shape, **options) for part in _partitions(X)]
@@ -118,15 +204,16 @@ def mean_of_rows(function, X, y, sample_weight, classes):
     y, _ = _checked_here(y, not _targets.is_distribution(y), classes)
     parts = _partitions(X)
     with beside_other_tasks():
-        lengths = np.array(compute([delayed(_n_rows)(part) for part in parts]))
+        lengths = np.array(graphs.run(*graphs.each(_n_rows, parts)))
         numbers = np.flatnonzero(lengths)
         targets = _beside(y, "y", lengths)
         weights = [None] * len(targets)
         if sample_weight is not None:
             weights = _beside(_weights_here(sample_weight, lengths), "sample_weight", lengths)
-        items = zip(numbers, [parts[i] for i in numbers], targets, weights, strict=True)
-        call = delayed(_weighted_sum, pure=False)
-        sums = compute([call(number, function, *item) for number, *item in items])
+        parts = [parts[number] for number in numbers]
+        sums = graphs.run(
+            *graphs.each(_weighted_sum, numbers, graphs.Shared(function), parts, targets, weights)
+        )
     total, weight = np.sum(sums, axis=0)
     return float(total / _targets.total_weight(weight))
 
@@ -163,10 +250,7 @@ def _prepare(number, y, weight, classes, has_labels, class_weight):
         y, weight = _checked(y, weight, has_labels, classes)
         targets_of = _targets.encode_labels if has_labels else _targets.check_distribution
         y = targets_of(y, classes)[1]
-        if class_weight is not None:
-            by_class = class_weight[y] if has_labels else y @ class_weight
-            weight = by_class if weight is None else weight * by_class
-        return y, weight
+        return y, _targets.weights_of_rows(y, class_weight, weight)
 
 
 def _checked(y, weight, has_labels, classes, length=None):
@@ -241,7 +325,7 @@ def _partitions(X):
     # Optimised, tables of few columns are read in fewer partitions, y in others than X; and what is
     # at the workers already would no longer be referred to by its futures.
     keeps = hasattr(X, "columns") or not hasattr(X, "chunks")
-    keeps = keeps or any(is_future(value) for value in dict(X.__dask_graph__()).values())
+    keeps = keeps or any(graphs.is_future(value) for value in dict(X.__dask_graph__()).values())
     return list(np.ravel(X.to_delayed(optimize_graph=not keeps)))
 
 
@@ -273,7 +357,7 @@ def _beside(values, name, lengths):
             raise ValueError(f"X has {lengths.sum()} rows, but {name} has {len(values)}.")
         starts = np.append(0, np.cumsum(lengths))
         slices = itertools.pairwise(starts)
-        return [delayed(values[a:b], traverse=False) for a, b in slices if b > a]
+        return [values[a:b] for a, b in slices if b > a]
     if hasattr(values, "chunks"):
         if not np.isnan(np.array(values.chunks[0], dtype=float)).any():
             if values.shape[0] != lengths.sum():
@@ -306,11 +390,6 @@ def _merged(found, data, known):
                 f"Partition {number}: y has the classes {names.tolist()}, but others have "
                 f"{classes.tolist()}."
             )
-    if len(classes) < 2:
-        raise ValueError(
-            "SoftmaxRegressionClassifier needs samples of at least 2 classes in the data, but "
-            f"the data contains only one class: {classes[0]}."
-        )
     totals, counts = zip(*(item[2] for item in found), strict=True)
     total, n_weighted = _targets.total_weight(totals), sum(counts)
     mass = np.zeros(len(classes))

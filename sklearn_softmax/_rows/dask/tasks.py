@@ -6,16 +6,16 @@ object that sums over them there (:func:`sklearn_softmax._rows.dispatch.rows_of`
 
 import copy
 import functools
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
 
 from ..._arrays import native, portable
-from ..blocks import Block, RowBlocks
+from ..blocks import RowBlocks
 from ..dispatch import rows_of
 from ..sampling import RowSampler
+from ..stored_rows import Block
 
 
 def call(function, number, options, X, y, weight, *arguments):
@@ -57,17 +57,6 @@ def _alike(X, is_sparse):
     if is_sparse and isinstance(X, np.ndarray):
         return sp.csr_matrix(X)
     return X.toarray() if sp.issparse(X) and not is_sparse else X
-
-
-@dataclass(eq=False)
-class Value:
-    """A value that is not to be searched for tasks."""
-
-    value: Any
-
-
-def add_here(number, options, X, y, weight, row_sum):
-    return call(accumulate, number, options.value, X, y, weight, row_sum.value)
 
 
 def accumulate(rows, row_sum):
@@ -138,6 +127,11 @@ def walk(rows, step, carry, seed, mean_weight):
     rows.mean_weight = mean_weight
     order = rows.order(None if seed is None else np.random.default_rng(seed))
     return step(rows, carry, order) if len(order) else carry
+
+
+def stacked(parts):
+    """Return rows, the one after the other, in one array or CSR matrix."""
+    return sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts)
 
 
 def most_probable(y):

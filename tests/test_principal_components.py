@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from sklearn_softmax import SoftmaxRegressionClassifier
-from sklearn_softmax._objective import principal_components as _span
+from sklearn_softmax._objective import principal_components as _principal_components
 from sklearn_softmax._rows.blocks import RowBlocks
 
 
@@ -19,7 +19,7 @@ def fit_both(monkeypatch, X, y, sample_weight=None, **options):
     """Return a model found in the span, and one found among the features."""
     models = []
     for span_bytes in (64 << 20, 0):
-        monkeypatch.setattr(_span, "_SPAN_BYTES", span_bytes)
+        monkeypatch.setattr(_principal_components, "_SPAN_BYTES", span_bytes)
         clf = SoftmaxRegressionClassifier(tol=1e-8, max_iter=2000, **options)
         models.append(clf.fit(X, y, sample_weight=sample_weight))
     return models
@@ -27,7 +27,7 @@ def fit_both(monkeypatch, X, y, sample_weight=None, **options):
 
 def takes_span(X, y, n_classes, C=1.0):
     with RowBlocks(X, y, n_classes=n_classes) as blocks:
-        return _span.row_span(blocks, center=True, C=C) is not None
+        return _principal_components.row_span(blocks, center=True, C=C) is not None
 
 
 @pytest.mark.parametrize("C", [0.01, 1.0, 100.0])

@@ -10,7 +10,7 @@ from sklearn_softmax._curvature.choice import Curvature
 from sklearn_softmax._objective.linear import SoftmaxObjective
 from sklearn_softmax._rows import blocks as _blocks
 from sklearn_softmax._rows.blocks import RowBlocks
-from sklearn_softmax._solvers import dual_ascent as _ascent
+from sklearn_softmax._solvers import dual_ascent as _dual_ascent
 from sklearn_softmax._solvers import lbfgs as _lbfgs
 
 pytest.importorskip("numba")
@@ -20,7 +20,7 @@ pytest.importorskip("numba")
 def any_size(monkeypatch):
     """Have small problems take the way of large ones."""
     monkeypatch.setattr(_blocks, "_COMPILED_SPARSE_WORK", 0)
-    monkeypatch.setattr(_ascent, "_LEAST_CURVATURE", 0.0)
+    monkeypatch.setattr(_dual_ascent, "_LEAST_CURVATURE", 0.0)
 
 
 def text(n_classes, n_rows=300, n_words=500):
@@ -37,7 +37,7 @@ def text(n_classes, n_rows=300, n_words=500):
 def sweep(objective, tol):
     """Return the states of all sweeps, the start first."""
     size = objective.n_outputs * objective.n_columns
-    states, sweeps = [], _ascent.ascend(objective, np.zeros(size), tol=tol)
+    states, sweeps = [], _dual_ascent.ascend(objective, np.zeros(size), tol=tol)
     while True:
         try:
             states.append(next(sweeps))
@@ -63,7 +63,7 @@ def test_sweeps_lead_to_the_optimum(any_size, C, n_classes, fit_intercept, smoot
         objective = SoftmaxObjective(
             blocks, C=C, fit_intercept=fit_intercept, label_smoothing=smoothing
         )
-        assert _ascent.applies(objective)
+        assert _dual_ascent.applies(objective)
         states, best = sweep(objective, tol=1e-6), minimum(objective)
         end = states[-1]
         loss, _ = objective.loss_gradient(end.vector)
@@ -140,7 +140,7 @@ def test_values_without_a_loss_are_an_error(any_size, value):
 
 
 def test_a_start_that_is_worse_than_none_is_not_taken(any_size, monkeypatch):
-    monkeypatch.setattr(_ascent, "_LARGEST_SQUARE", np.inf)
+    monkeypatch.setattr(_dual_ascent, "_LARGEST_SQUARE", np.inf)
     X, y = text(3)
     X = X.tolil()
     X[::10] *= 3000.0  # long rows, of the same words as others
@@ -156,7 +156,7 @@ def test_a_start_that_is_worse_than_none_is_not_taken(any_size, monkeypatch):
 
 def applies_to(X, y, n_classes, C=1.0, l1_ratio=0.0):
     with RowBlocks(X, y, n_classes=n_classes) as blocks:
-        return _ascent.applies(SoftmaxObjective(blocks, C=C, l1_ratio=l1_ratio))
+        return _dual_ascent.applies(SoftmaxObjective(blocks, C=C, l1_ratio=l1_ratio))
 
 
 def test_only_what_has_the_form_is_swept(any_size, monkeypatch):
@@ -168,10 +168,10 @@ def test_only_what_has_the_form_is_swept(any_size, monkeypatch):
     assert not applies_to(X.toarray(), y, 3)
     long_row = X.multiply(np.where(np.arange(len(y)) == 5, 20.0, 1.0)[:, None]).tocsr()
     assert not applies_to(long_row, y, 3)
-    monkeypatch.setattr(_ascent, "_LEAST_CURVATURE", 4.0)
+    monkeypatch.setattr(_dual_ascent, "_LEAST_CURVATURE", 4.0)
     assert applies_to(X, y, 3, C=4.1 * 3 / len(y))
     assert not applies_to(X, y, 3, C=3.9 * 3 / len(y))
-    monkeypatch.setattr(_ascent, "_DUAL_BYTES", 8 * 3 * len(y) - 1)
+    monkeypatch.setattr(_dual_ascent, "_DUAL_BYTES", 8 * 3 * len(y) - 1)
     assert not applies_to(X, y, 3)
     monkeypatch.setattr(_blocks, "_COMPILED_SPARSE_WORK", np.inf)
     assert not applies_to(X, y, 3)

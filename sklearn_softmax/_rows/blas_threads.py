@@ -58,7 +58,7 @@ def uphold_limit():
 
 
 def limit_this_thread():
-    """Limit BLAS where each thread has a number of its own; for a thread that ends with the fit."""
+    """Limit BLAS for this thread, which ends with the fit, if each thread has its own number."""
     for library in _libraries():
         if library.is_per_thread:
             library.set_n_threads(1)
@@ -68,7 +68,7 @@ class _Limits:
     """Who is within, in any thread, and what BLAS is set to outside."""
 
     def __init__(self):
-        # (One that its thread may acquire again: signals and destructors run code anywhere.)
+        # (Its thread may acquire it again: signals and destructors run code anywhere.)
         self._lock: Any = threading.RLock()
         self._stays: dict[OneBlasThread, int] = {}
         self._outside: dict[_Library, int] = {}
@@ -130,7 +130,7 @@ class _Limits:
     def _hold(self, library, is_limited):
         saved, number = self._saved(library), library.get_n_threads()
         if is_limited and number != 1:
-            # (Also where it was 1 before: then somebody has set it since, for outside.)
+            # (This replaces an older number: somebody has set another one since, for outside.)
             saved[library] = number
             library.set_n_threads(1)
         elif not is_limited and library in saved:
