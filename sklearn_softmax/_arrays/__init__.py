@@ -6,7 +6,8 @@
 - :mod:`.native`: what NumPy, SciPy and CuPy do faster than the standard, behind functions that
   take arrays of any library.
 - :mod:`.sparse`, :mod:`.data_frames`: sparse matrices and data frames as canonical rows.
-- :mod:`.compiled`, :mod:`.compiled_ascent`: loops for Numba. :mod:`.cuda`: a kernel for CuPy.
+- :mod:`.compiled`, :mod:`.compiled_ascent`, :mod:`.compiled_descent`: loops for Numba.
+- :mod:`.cuda`: a kernel for CuPy.
 - :mod:`.dask_workers`: a fit within a task of a Dask cluster.
 
 Modules here import only each other. What another array library needs goes into ``portable``. A
