@@ -24,6 +24,9 @@ _MARGIN = 1e-9
 _LEAST_L1_RATIO = 1e-3
 # The logarithm of a probability that counts as 0.
 _LEAST_LOG = -700.0
+# Rows of which a feature varies by less than this share of the variance it has in all rows have a
+# scaled space of their own: what they tell of the feature would be lost among rounding errors.
+_NARROW = 0.01
 
 
 @dataclass(frozen=True)
@@ -244,28 +247,40 @@ class Penalties:
     def __init__(self, estimator, blocks, Cs):
         self._estimator = estimator
         self._blocks = blocks
-        self._largest_C = max((C for C in Cs if np.isfinite(C)), default=1.0)
+        self._Cs = Cs
+        self._largest_C = float(max((C for C in Cs if np.isfinite(C)), default=1.0))
         # Of all penalties that the same space of parameters is good for.
         self._objectives: dict = {}
         self._last: tuple = (None, None)
 
     def at(self, C, l1_ratio):
         """Return which space of parameters a penalty is minimised in, and the objective."""
+        # (NumPy's numbers do not multiply the arrays of every library.)
+        C, l1_ratio = float(C), float(l1_ratio)
         # Without a penalty, or with L1, rows do not tell all of the coefficients.
-        space = l1_ratio == 0 and np.isfinite(C)
+        has_ridge_alone = l1_ratio == 0 and np.isfinite(C)
+        space = self, has_ridge_alone
         if self._last[0] == (C, l1_ratio):
             return space, self._last[1]
-        if space not in self._objectives:
-            most = snapshot(self._estimator)
-            most.C, most.l1_ratio = (self._largest_C if space else C), l1_ratio
-            self._objectives[space] = batch_objective(most, self._blocks)
-        objective = self._objectives[space].with_penalty(C, l1_ratio)
+        if has_ridge_alone not in self._objectives:
+            # How precise the products must be shows best with the weakest penalty.
+            weakest = snapshot(self._estimator)
+            weakest.C, weakest.l1_ratio = (self._largest_C if has_ridge_alone else np.inf), l1_ratio
+            self._objectives[has_ridge_alone] = batch_objective(weakest, self._blocks)
+        objective = self._objectives[has_ridge_alone].with_penalty(C, l1_ratio)
         self._last = (C, l1_ratio), objective
         return space, objective
 
+    def of_rows(self, weight, class_weight):
+        """Return the same for the rows of positive weight alone, in scaled spaces of their own."""
+        blocks = self._blocks.with_weight(weight, class_weight, leaves_out=True)
+        return Penalties(self._estimator, blocks, self._Cs)
+
 
 class Reweighted:
-    """The same of rows with other weights, in the same scaled spaces.
+    """The same of rows with other weights, in the same scaled spaces if those fit them.
+
+    They do not where a feature varies in all rows far more than in these.
 
     Parameters
     ----------
@@ -278,14 +293,33 @@ class Reweighted:
         self._penalties = penalties
         self._weights = weight, class_weight
         self._rows: dict = {}
+        self._own: Penalties | None = None
 
     def at(self, C, l1_ratio):
         """Return the space of parameters, and the objective; as :meth:`Penalties.at`."""
+        if self._own is not None:
+            return self._own.at(C, l1_ratio)
         space, objective = self._penalties.at(C, l1_ratio)
         if space not in self._rows:
             blocks = objective.blocks.with_weight(*self._weights)
-            self._rows[space] = blocks, objective.with_rows(blocks, 1.0).mean_square()
+            mean, square = objective.with_rows(blocks, 1.0).moments()
+            if self._vary_less(objective, to_numpy(mean), to_numpy(square)):
+                self._own = self._penalties.of_rows(*self._weights)
+                return self._own.at(C, l1_ratio)
+            self._rows[space] = blocks, square
         return space, objective.with_rows(*self._rows[space])
+
+    def _vary_less(self, objective, mean, square):
+        """Return whether a feature that varies in these rows does so far less than in all."""
+        variance = objective.variance
+        if variance is None:
+            return False
+        is_narrow = square - mean**2 * objective.fit_intercept < _NARROW * variance
+        if not is_narrow.any():
+            return False
+        # Moments about a far centre do not tell what varies little from what is constant.
+        _, own = self._penalties.of_rows(*self._weights).at(np.inf, 0.0)
+        return own.variance is None or bool((own.variance[is_narrow] > 0).any())
 
 
 class PenaltyPath:
@@ -318,32 +352,34 @@ class PenaltyPath:
 
     def start_from(self, coef, intercept):
         """Have the next fit start from a model."""
-        self._last = None, None, None, (coef, intercept)
+        self._last = None, None, None, _in_float64(coef, intercept)
 
     def fit(self, C, l1_ratio):
         """Return the :class:`~sklearn_softmax._fitting.Fitted` model at a penalty."""
         at = snapshot(self._estimator)
-        at.C, at.l1_ratio = C, l1_ratio
+        at.C, at.l1_ratio = float(C), float(l1_ratio)
         space, objective = self._penalties.at(C, l1_ratio)
         start = self._start(space, objective)
         fitted = solve(at, self._data, objective, start)
-        model = fitted.model["coef_"], fitted.model["intercept_"]
+        model = _in_float64(fitted.model["coef_"], fitted.model["intercept_"])
         self._start_of_last = start
         self._last = space, objective, fitted.training.vector, model
         return fitted
 
     def _start(self, space, objective):
         """Return where to start: at the last fit, and as far on as the leader has gone from its."""
+        is_led = self._leader is not None and self._leader._last[0] == space
         if self._last is None:
-            if self._leader is not None:
+            if is_led:
                 return self._leader._last[2]
             zero = initial_coefficients(self._estimator, self._data, warm=False)
             return start_vector(objective, zero)
         last_space, other, vector, model = self._last
-        if space != last_space:
+        if space != last_space or (other.l1 and not objective.l1):
+            # (L1 leaves open what coefficients sum to over the classes.)
             return start_vector(objective, model)
         start = objective.carried(vector, other)
-        if self._leader is None:
+        if not is_led:
             return start
         there = self._leader._last[2]
         moved = start + there - self._leader._start_of_last
@@ -352,3 +388,7 @@ class PenaltyPath:
         if objective.l1:
             moved[is_zero] = 0.0
         return moved
+
+
+def _in_float64(*parts):
+    return tuple(part.astype(np.float64) for part in parts)

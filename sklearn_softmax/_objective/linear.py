@@ -317,18 +317,31 @@ class SoftmaxObjective:
             bound > 0, bound, portable.zeros(bound.shape, bound) + 1.0
         )
 
+    @property
+    def variance(self):
+        """The variance of each feature, or its mean square, as the scaling knows it; or None."""
+        if self.scaling.is_trivial or self._span is not None:
+            return None
+        return portable.to_numpy(self.scaling.second_moment * self.scaling.scale**2)
+
     def mean_square(self):
         """Return the mean square of each feature, less its centre, over the rows' weights."""
+        return self.moments()[1]
+
+    def moments(self):
+        """Return the means of each feature, less its centre, and of the square of that."""
         blocks, center = self.blocks, np.zeros(self.n_features)
         if not self.scaling.is_trivial:
             center = portable.to_numpy(self.scaling.center)
         if blocks.is_sparse:
-            share, _, square = blocks.accumulate(StoredMoments(blocks.place(center)))
-            square = square + (blocks.total_weight - share) * blocks.place(center) ** 2
+            share, mean, square = blocks.accumulate(StoredMoments(blocks.place(center)))
+            rest = blocks.total_weight - share
+            mean = mean - rest * blocks.place(center)
+            square = square + rest * blocks.place(center) ** 2
         else:
             origin = blocks.place(center.astype(blocks.dtype))
-            _, square = blocks.accumulate(Moments(origin))
-        return square / blocks.total_weight
+            mean, square = blocks.accumulate(Moments(origin))
+        return mean / blocks.total_weight, square / blocks.total_weight
 
     # Loss and derivatives --------------------------------------------------------------
 

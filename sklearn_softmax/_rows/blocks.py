@@ -167,7 +167,7 @@ class RowBlocks:
         # Of the rows that have a weight.
         self.mean_weight = float(self.total_weight / max(self.n_weighted, 1))
 
-    def with_weight(self, weight, class_weight=None):
+    def with_weight(self, weight, class_weight=None, *, leaves_out=False):
         """Return the same rows with other weights; within the context of these.
 
         Parameters
@@ -177,12 +177,15 @@ class RowBlocks:
             computed with: passing over them in every block would cost more than they do.
         class_weight : ndarray of shape (n_classes,) or None, default=None
             As for the class.
+        leaves_out : bool, default=False
+            Whether blocks pass over the rows whose weight becomes 0 all the same.
         """
         other = copy.copy(self)
         other.borrow_threads(self)
         other.set_weight(weight)
         other.class_weight = class_weight if class_weight is None else self.place(class_weight)
-        other._is_left_out = self._is_left_out
+        if not leaves_out:
+            other._is_left_out = self._is_left_out
         return other
 
     # What is subtracted from dense rows; None for nothing.

@@ -41,10 +41,10 @@ class FileRows(RowBlocks):
                 self._reader.shutdown()
                 self._reader = None
 
-    def with_weight(self, weight, class_weight=None):
+    def with_weight(self, weight, class_weight=None, *, leaves_out=False):
         """Return the same rows with other weights; as :meth:`RowBlocks.with_weight`."""
         self._start_reader()
-        return super().with_weight(weight, class_weight)
+        return super().with_weight(weight, class_weight, leaves_out=leaves_out)
 
     def _choose_run_rows(self):
         return max(super()._choose_run_rows(), native.rows_per_chunk(self.X))
