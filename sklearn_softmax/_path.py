@@ -4,11 +4,13 @@ The rows are the same for all of them. What is known of them is found once: the 
 features, and the principal components where rows are fewer than features.
 """
 
+import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, validate_params
 
 from ._arrays.portable import is_dask, memory_errors_told, on_device_of, to_numpy
@@ -22,6 +24,8 @@ from ._validation import check_training_data, refused_if_not_finite
 _MARGIN = 1e-9
 # With less L1 than this in the penalty, the first C is chosen as if there were as much.
 _LEAST_L1_RATIO = 1e-3
+# As many fits that have not converged are named in a warning.
+_NAMED = 3
 # The logarithm of a probability that counts as 0.
 _LEAST_LOG = -700.0
 # Rows of which a feature varies by less than this share of the variance it has in all rows have a
@@ -52,8 +56,9 @@ class SoftmaxPath:
     n_iter : ndarray of int of shape (n_Cs,)
         Iterations of each fit.
     reasons : list of str
-        Why each fit has ended: "converged", "max_iter", or "precision" where rounding errors hide
-        any further decrease.
+        Why each fit has ended: "converged", "max_iter", "precision" where rounding errors hide
+        any further decrease, or "digits" where the coefficients are so large that rounding them
+        shifts the logits. All but the first are warned of.
     """
 
     Cs: np.ndarray
@@ -170,6 +175,21 @@ def softmax_path(
             Cs = np.sort(check_Cs(Cs))
             path = PenaltyPath(estimator, data, Penalties(estimator, blocks, Cs))
             fits = [path.fit(C, l1_ratio) for C in Cs]
+    failed = [
+        f"C={C:g} ({fitted.training.reason})"
+        for C, fitted in zip(Cs, fits, strict=True)
+        if fitted.training.reason != "converged"
+    ]
+    if failed:
+        more = ", ..." if len(failed) > _NAMED else ""
+        warnings.warn(
+            f"{len(failed)} of {len(fits)} fits did not converge: {'; '.join(failed[:_NAMED])}"
+            f"{more}. Where the reason is max_iter, increase max_iter={max_iter} or tol={tol:g}. "
+            "Otherwise rounding errors are in the way: scale the features, pass X as float64, or "
+            "leave out the largest values of C.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
     coefs = np.stack([fitted.model["coef_"] for fitted in fits])
     return SoftmaxPath(
         Cs,

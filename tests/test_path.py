@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_softmax import SoftmaxRegressionClassifier, softmax_path
@@ -232,6 +233,15 @@ def test_what_is_passed_stays_as_it_is(iris, kind):
 def test_bad_input(iris, options, said):
     with pytest.raises(ValueError, match=said):
         softmax_path(*iris, **options)
+
+
+def test_fits_that_do_not_converge_are_named(wine):
+    with pytest.warns(
+        ConvergenceWarning, match=r"2 of 2 fits did not converge: C=1 \(max_iter\); C=10 \(max"
+    ) as told:
+        path = softmax_path(*wine, Cs=[10.0, 1.0], max_iter=1)
+    assert path.reasons == ["max_iter"] * 2
+    assert told[0].filename == __file__
 
 
 def test_features_that_tell_nothing():
