@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, validate_params
 
+from ._arrays import portable
 from ._arrays.portable import is_dask, memory_errors_told, on_device_of, to_numpy
 from ._classifier import SoftmaxRegressionClassifier
 from ._fitting import batch_objective, initial_coefficients, solve, start_vector
@@ -24,6 +25,8 @@ from ._validation import check_training_data, refused_if_not_finite
 _MARGIN = 1e-9
 # With less L1 than this in the penalty, the first C is chosen as if there were as much.
 _LEAST_L1_RATIO = 1e-3
+# The share of its mean square that a constant feature seems to vary by, at most.
+_CONSTANT = 1e-12
 # As many fits that have not converged are named in a warning.
 _NAMED = 3
 # The logarithm of a probability that counts as 0.
@@ -314,6 +317,8 @@ class Reweighted:
         self._weights = weight, class_weight
         self._rows: dict = {}
         self._own: Penalties | None = None
+        # Of each space, 1 for the columns that vary in these rows, and for the intercept.
+        self._varies: dict = {}
 
     def at(self, C, l1_ratio):
         """Return the space of parameters, and the objective; as :meth:`Penalties.at`."""
@@ -327,7 +332,17 @@ class Reweighted:
                 self._own = self._penalties.of_rows(*self._weights)
                 return self._own.at(C, l1_ratio)
             self._rows[space] = blocks, square
+            mean, square = to_numpy(mean), to_numpy(square)
+            columns = np.ones(objective.n_columns)
+            columns[: len(mean)] = square - mean**2 > _CONSTANT * square
+            self._varies[space] = columns
         return space, objective.with_rows(*self._rows[space])
+
+    def known(self, space, objective):
+        """Return 1 for the parameters that these rows can tell of, 0 for others; flat."""
+        columns = objective.blocks.place(self._varies[space])
+        shape = objective.n_outputs, objective.n_columns
+        return objective.pack(portable.namespace(columns).broadcast_to(columns, shape))
 
     def _vary_less(self, objective, mean, square):
         """Return whether a feature that varies in these rows does so far less than in all."""
@@ -391,7 +406,7 @@ class PenaltyPath:
         is_led = self._leader is not None and self._leader._last[0] == space
         if self._last is None:
             if is_led:
-                return self._leader._last[2]
+                return self._leader._last[2] * self._penalties.known(space, objective)
             zero = initial_coefficients(self._estimator, self._data, warm=False)
             return start_vector(objective, zero)
         last_space, other, vector, model = self._last
@@ -402,7 +417,9 @@ class PenaltyPath:
         if not is_led:
             return start
         there = self._leader._last[2]
-        moved = start + there - self._leader._start_of_last
+        # (What these rows do not tell would be known from those that they are to predict.)
+        known = self._penalties.known(space, objective)
+        moved = start + (there - self._leader._start_of_last) * known
         # With L1 what is zero at both fits stays zero.
         is_zero = (start == 0) & (there == 0)
         if objective.l1:

@@ -162,6 +162,23 @@ def test_an_outlier_does_not_blind_the_folds_that_hold_it_out(
         assert mean_objective(coef, intercept, *arguments) <= best * (1 + 2e-6)
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_no_fold_learns_from_the_rows_that_it_is_to_predict(is_sparse, rng):
+    """A feature of the held-out rows alone has no coefficient, however weak the penalty."""
+    X, is_test = rng.normal(size=(20_000, 12)), np.arange(20_000) % 2 == 1
+    X[:, 6:] = is_test[:, None] & (rng.random((20_000, 6)) < 0.1)
+    y = (X[:, 0] + rng.logistic(size=20_000) > 0).astype(int)
+    y[X[:, 6:].any(axis=1)] = 1
+    cv = [(is_test, ~is_test), (~is_test, is_test)]
+    rows = sp.csr_array(X) if is_sparse else X
+    clf = SoftmaxRegressionClassifierCV(Cs=[1e2, 1e4, 1e6, 1e8], cv=cv).fit(rows, y)
+    assert_allclose(clf.coefs_paths_[1, 0, :, 0, 6:12], 0.0, atol=1e-3)
+    alone = SoftmaxRegressionClassifier(tol=1e-7).fit(X[~is_test], y[~is_test])
+    assert_allclose(
+        clf.scores_[1, 0], -log_loss(y[is_test], alone.predict_proba(X[is_test])), rtol=1e-2
+    )
+
+
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 3.0}])
 def test_weights(wine, rng, class_weight):
     X, y = wine
