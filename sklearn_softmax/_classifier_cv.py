@@ -13,7 +13,7 @@ from sklearn.utils._metadata_requests import _raise_for_params, _routing_enabled
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
-from ._arrays.portable import memory_errors_told, on_device_of
+from ._arrays.portable import in_memory, memory_errors_told, on_device_of
 from ._classifier import SoftmaxRegressionClassifier
 from ._cross_validation import (
     LogLikelihood,
@@ -27,7 +27,7 @@ from ._cross_validation import (
 from ._path import Penalties, PenaltyPath, check_Cs, refuse_dask
 from ._predictor import SoftmaxPredictor, publish, snapshot
 from ._rows.blas_threads import BlasRestored
-from ._validation import check_training_data, refused_if_not_finite
+from ._validation import check_training_data, mean_log_likelihood, refused_if_not_finite
 
 # Of the classifier's parameters, those that are this one's too.
 _SHARED = (
@@ -72,7 +72,8 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
     selection : {"best", "one_standard_error"}, default="best"
         "best" takes the penalty with the best mean score; of equally good ones that with the
         smallest C. "one_standard_error" keeps its ``l1_ratio``, and takes the smallest C with a
-        mean score no more than one standard error of the best mean below that [1]_.
+        mean score no more than one standard error of the best mean below that [1]_. One fold has
+        no standard error, and leaves the best.
     refit : bool, default=True
         Whether to fit a model to all rows with what was chosen. If not, the model is the mean of
         those of the folds at what was chosen.
@@ -291,7 +292,7 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
         """Return what is passed to the splitter, and to the scorer."""
         if _routing_enabled():
             routed = process_routing(self, "fit", sample_weight=sample_weight, **params)
-            return routed.splitter.split, routed.scorer.score
+            return routed.splitter.split, {} if self.scoring is None else routed.scorer.score
         others = {name: value for name, value in params.items() if name != "groups"}
         _raise_for_params(others, self, "fit")
         for_scorer = {} if sample_weight is None else {"sample_weight": sample_weight}
@@ -344,14 +345,15 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
             The higher the better; with ``scoring=None`` the mean log-likelihood, in nats.
         """
         _raise_for_params(params, self, "score")
+        if self.scoring is None:
+            model = snapshot(self)
+            log_proba = in_memory(model.predict_log_proba(X), "X")
+            return mean_log_likelihood(y, log_proba, model.classes_, sample_weight)
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
         if _routing_enabled():
             params = process_routing(self, "score", **params).scorer.score
-        return self._scorer()(self, X, y, **params)
-
-    def _scorer(self):
-        return get_scorer("neg_log_loss" if self.scoring is None else self.scoring)
+        return get_scorer(self.scoring)(self, X, y, **params)
 
     def get_metadata_routing(self):
         """Return what the splitter and the scorer may be passed.
@@ -366,7 +368,9 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
         to_score.add(caller="score", callee="score")
         router = MetadataRouter(owner=self).add_self_request(self)
         router.add(splitter=self.cv, method_mapping=to_split)
-        return router.add(scorer=self._scorer(), method_mapping=to_score)
+        if self.scoring is None:  # (which takes the weights as fit does)
+            return router
+        return router.add(scorer=get_scorer(self.scoring), method_mapping=to_score)
 
 
 class _Report:

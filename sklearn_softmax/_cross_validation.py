@@ -11,11 +11,15 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params
 
+from ._arrays.portable import is_sliceable
 from ._objective.linear import SoftmaxObjective
 from ._objective.scaling import Scaling
-from ._path import Penalties, PenaltyPath, Reweighted
+from ._path import Penalties, PenaltyPath
+from ._prediction import needs_float64
 from ._predictor import snapshot
 from ._rows.blas_threads import uphold_limit
+from ._rows.dispatch import rows_of
+from ._targets import class_mass
 from ._validation import row_weights
 
 
@@ -81,8 +85,7 @@ def folds_of(estimator, data, blocks, parts, Cs):
     Cs : ndarray
         All values of C there will be.
     """
-    penalties = Penalties(estimator, blocks, Cs)
-    folds: list[Fold] = []
+    folds = []
     for number, (train, test) in enumerate(parts):
         counts = np.bincount(train, minlength=blocks.n_rows).astype(np.float64)
         sample_weight = counts if data.sample_weight is None else counts * data.sample_weight
@@ -91,8 +94,9 @@ def folds_of(estimator, data, blocks, parts, Cs):
         )
         _refuse_unknown_classes(estimator, data, weight, number)
         own = replace(data, weight=weight, class_weight=of_classes)
-        leader = folds[0].path if folds else None
-        path = PenaltyPath(estimator, own, Reweighted(penalties, weight, of_classes), leader)
+        # Nothing of the other rows is known to a fold: neither their scale, nor their models.
+        penalties = Penalties(estimator, blocks.with_weight(weight, of_classes), Cs)
+        path = PenaltyPath(estimator, own, penalties)
         folds.append(Fold(train, test, path))
     return folds
 
@@ -101,13 +105,12 @@ def _refuse_unknown_classes(estimator, data, weight, number):
     """Raise an error if training rows lack a class, of which their model would say nothing."""
     if estimator.label_smoothing > 0:
         return
-    is_weighted = weight > 0
-    if data.y.ndim == 1:
-        mass = np.bincount(data.y[is_weighted], minlength=len(data.classes))
-    else:
-        mass = data.y[is_weighted].sum(axis=0)
-    if not mass.all():
-        missing = data.classes[np.flatnonzero(mass == 0)[0]]
+    # (A class that no row has a weight for is no matter of the folds.)
+    is_missing = (class_mass(data.y, len(data.classes), weight) == 0) & (
+        class_mass(data.y, len(data.classes), data.weight) > 0
+    )
+    if is_missing.any():
+        missing = data.classes[is_missing].tolist()[0]
         raise ValueError(
             f"cv must give each fold training rows of every class; fold {number} has none of class "
             f"{missing!r}. Pass another cv (fewer folds, or StratifiedKFold), leave out rare "
@@ -133,13 +136,19 @@ class LogLikelihood:
             blocks.with_weight(plain), C=np.inf, scaling=Scaling.unscaled()
         )
 
-    def __call__(self, model, rows):
+    def __call__(self, model, rows, penalty):
         """Return the score of fitted attributes on the rows at these positions."""
-        weight = None if self._weight is None else self._weight[rows]
-        vector = self._objective.parameters(
+        weight = None
+        if self._weight is not None:
+            rows = rows[self._weight[rows] > 0]
+            weight = self._weight[rows]
+        objective = self._objective
+        if needs_float64(objective.blocks, model["coef_"]):
+            objective = objective.in_float64()
+        vector = objective.parameters(
             model["coef_"].astype(np.float64), model["intercept_"].astype(np.float64)
         )
-        return -self._objective.mean_loss(vector, rows, weight)
+        return -objective.mean_loss(vector, rows, weight)
 
 
 class Scorer:
@@ -163,16 +172,25 @@ class Scorer:
         self._X, self._y = X, y
         self._params = params
 
-    def __call__(self, model, rows):
+    def __call__(self, model, rows, penalty):
         """Return the score of fitted attributes on the rows at these positions."""
         fitted = snapshot(self._estimator)
+        fitted.l1_ratio, fitted.C = penalty
         vars(fitted).update(model)
         params = _check_method_params(self._X, self._params, indices=rows)
-        X, y = _safe_indexing(self._X, rows), _safe_indexing(self._y, rows)
-        score = self._scorer(fitted, X, y, **params)
-        if np.ndim(score):
-            raise ValueError(f"scoring must return a single number; it returned {score!r}.")
-        return float(score)
+        score = self._scorer(fitted, self._rows_of_X(rows), _safe_indexing(self._y, rows), **params)
+        try:
+            if not np.ndim(score):
+                return float(score)
+        except (TypeError, ValueError):
+            pass
+        raise ValueError(f"scoring must return a single number; it returned {score!r}.")
+
+    def _rows_of_X(self, rows):
+        if is_sliceable(self._X):
+            # (Files do not give rows in any order, nor twice.)
+            return rows_of(self._X, n_classes=2).take(rows).X
+        return _safe_indexing(self._X, rows)
 
 
 @dataclass
@@ -205,7 +223,7 @@ def search(folds, l1_ratios, Cs, *, score, fit_intercept, report, patience=None)
     l1_ratios, Cs : ndarray
         The penalties. Along C fits go from the strongest penalty to the weakest.
     score : callable
-        ``score(model, rows)``.
+        ``score(model, rows, penalty)``, with the penalty's ``l1_ratio`` and C.
     fit_intercept : bool
         Whether the coefficients that are kept have a last column for the intercept.
     report : object
@@ -248,12 +266,15 @@ def _fit_folds(found, folds, place, penalty, score, fit_intercept, report):
         report.begin(l1_ratio, C, number)
         fitted = fold.path.fit(C, l1_ratio)
         model, at = fitted.model, (number, *place)
-        found.scores[at] = score(model, fold.test)
+        found.scores[at] = score(model, fold.test, (float(l1_ratio), float(C)))
         found.n_iter[at] = fitted.training.state.n_iter
         parts = [model["coef_"], model["intercept_"][:, None]][: 1 + fit_intercept]
         coefs = np.concatenate(parts, axis=1)
         if not found.coefs.size:
             found.coefs = np.full((*found.scores.shape, *coefs.shape), np.nan, coefs.dtype)
+        if coefs.dtype != found.coefs.dtype:
+            # (Some fits of float32 rows may need float64.)
+            found.coefs = found.coefs.astype(np.float64)
         found.coefs[at] = coefs
         if fitted.training.reason != "converged":
             found.not_converged.append((l1_ratio, C, number, fitted.training.reason))
@@ -285,10 +306,10 @@ def select(scores, Cs, rule):
             f"{scores.ravel()[:10].tolist()}."
         )
     means = np.where(is_known, means, -np.inf)
-    # Of equally good ones the strongest penalty is taken.
+    # Of equally good ones the strongest penalty is taken, whatever its l1_ratio.
     order = np.argsort(Cs, kind="stable")
-    flat = int(np.argmax(means[:, order]))
-    row, column = np.unravel_index(flat, means.shape)
+    by_C = means.T[order]
+    column, row = np.unravel_index(np.argmax(by_C), by_C.shape)
     best = int(row), int(order[column])
     if rule == "best" or len(scores) < 2:
         return best

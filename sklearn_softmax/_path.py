@@ -4,11 +4,13 @@ The rows are the same for all of them. What is known of them is found once: the 
 features, and the principal components where rows are fewer than features.
 """
 
+import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, validate_params
 
 from ._arrays.portable import is_dask, memory_errors_told, on_device_of, to_numpy
@@ -22,6 +24,8 @@ from ._validation import check_training_data, refused_if_not_finite
 _MARGIN = 1e-9
 # With less L1 than this in the penalty, the first C is chosen as if there were as much.
 _LEAST_L1_RATIO = 1e-3
+# As many fits that have not converged are named in a warning.
+_NAMED = 3
 # The logarithm of a probability that counts as 0.
 _LEAST_LOG = -700.0
 
@@ -49,8 +53,9 @@ class SoftmaxPath:
     n_iter : ndarray of int of shape (n_Cs,)
         Iterations of each fit.
     reasons : list of str
-        Why each fit has ended: "converged", "max_iter", or "precision" where rounding errors hide
-        any further decrease.
+        Why each fit has ended: "converged", "max_iter", "precision" where rounding errors hide
+        any further decrease, or "digits" where the coefficients are so large that rounding them
+        shifts the logits. All but the first are warned of.
     """
 
     Cs: np.ndarray
@@ -167,6 +172,21 @@ def softmax_path(
             Cs = np.sort(check_Cs(Cs))
             path = PenaltyPath(estimator, data, Penalties(estimator, blocks, Cs))
             fits = [path.fit(C, l1_ratio) for C in Cs]
+    failed = [
+        f"C={C:g} ({fitted.training.reason})"
+        for C, fitted in zip(Cs, fits, strict=True)
+        if fitted.training.reason != "converged"
+    ]
+    if failed:
+        more = ", ..." if len(failed) > _NAMED else ""
+        warnings.warn(
+            f"{len(failed)} of {len(fits)} fits did not converge: {'; '.join(failed[:_NAMED])}"
+            f"{more}. Where the reason is max_iter, increase max_iter={max_iter} or tol={tol:g}. "
+            "Otherwise rounding errors are in the way: scale the features, pass X as float64, or "
+            "leave out the largest values of C.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
     coefs = np.stack([fitted.model["coef_"] for fitted in fits])
     return SoftmaxPath(
         Cs,
@@ -244,48 +264,28 @@ class Penalties:
     def __init__(self, estimator, blocks, Cs):
         self._estimator = estimator
         self._blocks = blocks
-        self._largest_C = max((C for C in Cs if np.isfinite(C)), default=1.0)
+        self._Cs = Cs
+        self._largest_C = float(max((C for C in Cs if np.isfinite(C)), default=1.0))
         # Of all penalties that the same space of parameters is good for.
         self._objectives: dict = {}
         self._last: tuple = (None, None)
 
     def at(self, C, l1_ratio):
         """Return which space of parameters a penalty is minimised in, and the objective."""
+        # (NumPy's numbers do not multiply the arrays of every library.)
+        C, l1_ratio = float(C), float(l1_ratio)
         # Without a penalty, or with L1, rows do not tell all of the coefficients.
-        space = l1_ratio == 0 and np.isfinite(C)
+        has_ridge_alone = l1_ratio == 0 and np.isfinite(C)
         if self._last[0] == (C, l1_ratio):
-            return space, self._last[1]
-        if space not in self._objectives:
-            most = snapshot(self._estimator)
-            most.C, most.l1_ratio = (self._largest_C if space else C), l1_ratio
-            self._objectives[space] = batch_objective(most, self._blocks)
-        objective = self._objectives[space].with_penalty(C, l1_ratio)
+            return has_ridge_alone, self._last[1]
+        if has_ridge_alone not in self._objectives:
+            # How precise the products must be shows best with the weakest penalty.
+            weakest = snapshot(self._estimator)
+            weakest.C, weakest.l1_ratio = (self._largest_C if has_ridge_alone else np.inf), l1_ratio
+            self._objectives[has_ridge_alone] = batch_objective(weakest, self._blocks)
+        objective = self._objectives[has_ridge_alone].with_penalty(C, l1_ratio)
         self._last = (C, l1_ratio), objective
-        return space, objective
-
-
-class Reweighted:
-    """The same of rows with other weights, in the same scaled spaces.
-
-    Parameters
-    ----------
-    penalties : Penalties
-    weight : ndarray of shape (n_samples,)
-    class_weight : ndarray of shape (n_classes,) or None
-    """
-
-    def __init__(self, penalties, weight, class_weight):
-        self._penalties = penalties
-        self._weights = weight, class_weight
-        self._rows: dict = {}
-
-    def at(self, C, l1_ratio):
-        """Return the space of parameters, and the objective; as :meth:`Penalties.at`."""
-        space, objective = self._penalties.at(C, l1_ratio)
-        if space not in self._rows:
-            blocks = objective.blocks.with_weight(*self._weights)
-            self._rows[space] = blocks, objective.with_rows(blocks, 1.0).mean_square()
-        return space, objective.with_rows(*self._rows[space])
+        return has_ridge_alone, objective
 
 
 class PenaltyPath:
@@ -297,58 +297,45 @@ class PenaltyPath:
         Its parameters but ``C`` and ``l1_ratio``.
     data : TrainingData
         What is fitted.
-    penalties : Penalties or Reweighted
+    penalties : Penalties
         The objectives.
-    leader : PenaltyPath or None, default=None
-        The path of other weights of the same rows, which goes before: each fit starts from what
-        it has found.
     """
 
-    def __init__(self, estimator, data, penalties, leader=None):
+    def __init__(self, estimator, data, penalties):
         self._estimator = estimator
         self._data = data
         self._penalties = penalties
-        self._leader = leader
         self.restart()
 
     def restart(self):
         """Have the next fit start from zero."""
         self._last: Any = None
-        self._start_of_last: Any = None
 
     def start_from(self, coef, intercept):
         """Have the next fit start from a model."""
-        self._last = None, None, None, (coef, intercept)
+        self._last = None, None, None, _in_float64(coef, intercept)
 
     def fit(self, C, l1_ratio):
         """Return the :class:`~sklearn_softmax._fitting.Fitted` model at a penalty."""
         at = snapshot(self._estimator)
-        at.C, at.l1_ratio = C, l1_ratio
+        at.C, at.l1_ratio = float(C), float(l1_ratio)
         space, objective = self._penalties.at(C, l1_ratio)
-        start = self._start(space, objective)
-        fitted = solve(at, self._data, objective, start)
-        model = fitted.model["coef_"], fitted.model["intercept_"]
-        self._start_of_last = start
+        fitted = solve(at, self._data, objective, self._start(space, objective))
+        model = _in_float64(fitted.model["coef_"], fitted.model["intercept_"])
         self._last = space, objective, fitted.training.vector, model
         return fitted
 
     def _start(self, space, objective):
-        """Return where to start: at the last fit, and as far on as the leader has gone from its."""
+        """Return where to start: at the last fit, or at zero."""
         if self._last is None:
-            if self._leader is not None:
-                return self._leader._last[2]
             zero = initial_coefficients(self._estimator, self._data, warm=False)
             return start_vector(objective, zero)
         last_space, other, vector, model = self._last
-        if space != last_space:
+        if space != last_space or (other.l1 and not objective.l1):
+            # (L1 leaves open what coefficients sum to over the classes.)
             return start_vector(objective, model)
-        start = objective.carried(vector, other)
-        if self._leader is None:
-            return start
-        there = self._leader._last[2]
-        moved = start + there - self._leader._start_of_last
-        # With L1 what is zero at both fits stays zero.
-        is_zero = (start == 0) & (there == 0)
-        if objective.l1:
-            moved[is_zero] = 0.0
-        return moved
+        return objective.carried(vector, other)
+
+
+def _in_float64(*parts):
+    return tuple(part.astype(np.float64) for part in parts)

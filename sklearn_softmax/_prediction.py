@@ -64,7 +64,7 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs, dtype=No
     with BlasRestored(), rows_of(X, n_classes=n_classes, n_jobs=n_jobs) as blocks:
         coef = coef.toarray() if sp.issparse(coef) else coef
         own_dtype = blocks.dtype
-        if dtype is not None or _needs_float64(blocks, coef):
+        if dtype is not None or needs_float64(blocks, coef):
             blocks = blocks.recast(np.float64 if dtype is None else dtype)
         coef = coef.astype(blocks.dtype, order="F" if blocks.is_sparse else "C", copy=False)
         coef, intercept = blocks.place(coef), blocks.place(intercept.astype(blocks.dtype))
@@ -87,7 +87,7 @@ def predict_blocks(X, coef, intercept, transform, *, n_classes, n_jobs, dtype=No
     return result, bool(np.isfinite(portable.numbers(totals)).all())
 
 
-def _needs_float64(blocks, coef):
+def needs_float64(blocks, coef):
     """Return whether float32 would lose in the logits what the coefficients tell.
 
     What features far from zero add to them cancels: against each other, or the intercept.

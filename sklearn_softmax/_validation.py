@@ -291,6 +291,28 @@ def mean_hits(y, predicted, classes, sample_weight):
     return float(np.average(hits, weights=weight))
 
 
+def mean_log_likelihood(y, log_proba, classes, sample_weight):
+    """Return the weighted mean log-likelihood of labels or distributions, in nats."""
+    weight = None
+    if sample_weight is not None:
+        weight = _check_sample_weight(in_memory(sample_weight, "sample_weight"), log_proba)
+    if _targets.is_distribution(y):
+        _, proba = _targets.check_distribution(y, classes)
+        check_consistent_length(log_proba, proba)
+        values = np.einsum("ij,ij->i", proba, log_proba, dtype=np.float64)
+    else:
+        y = as_labels(in_memory(y, "y"))
+        check_consistent_length(log_proba, y)
+        unseen = np.setdiff1d(_targets.encode_labels(y)[0], classes)
+        if len(unseen):
+            raise ValueError(
+                f"y must hold labels of the model's classes, {classes.tolist()}; got "
+                f"{unseen.tolist()[0]!r}."
+            )
+        values = log_proba[np.arange(len(y)), _targets.encode_labels(y, classes)[1]]
+    return float(np.average(values.astype(np.float64), weights=weight))
+
+
 def refuse_for_streams(estimator):
     """Raise an error for parameters that need all rows at once."""
     if estimator.early_stopping:

@@ -132,6 +132,53 @@ def test_hard_rows(kind, l1_ratio, cancer):
     assert_same_as_alone(clf, X, y, slack=1e-4 if kind == "float32" else 0.0)
 
 
+@pytest.mark.parametrize("kind", ["dense", "csr", "no intercept", "file"])
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+@pytest.mark.parametrize("outlier", [1e8, 1e100])
+def test_an_outlier_does_not_blind_the_folds_that_hold_it_out(
+    outlier, l1_ratio, kind, iris, tmp_path
+):
+    """In the scale of all rows, what is left of its feature would be lost to rounding."""
+    X, y = iris[0] - iris[0].mean(axis=0), iris[1]
+    X[0, 2] = outlier
+    train, test = np.arange(1, 150), np.arange(3)
+    rows = sp.csr_array(X) if kind == "csr" else X
+    if kind == "file":
+        h5py = pytest.importorskip("h5py")
+        rows = h5py.File(tmp_path / "X.h5", "w").create_dataset("X", data=X)
+    options = {"l1_ratio": l1_ratio, "fit_intercept": kind != "no intercept", "tol": 1e-6}
+    alone = SoftmaxRegressionClassifier(**options).fit(X[train], y[train])
+    ratios = [options.pop("l1_ratio")]
+    cv = [(np.arange(0, 150, 2), test), (train, test), (train, test)]
+    clf = SoftmaxRegressionClassifierCV(Cs=[1.0], l1_ratios=ratios, cv=cv, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # (of the fits that have it)
+        clf.fit(rows, y)
+    target, weight = np.eye(3)[y[train]], np.ones(149)
+    arguments = X[train], target, weight, 1.0, l1_ratio
+    best = mean_objective(alone.coef_, alone.intercept_, *arguments)
+    for coefs in clf.coefs_paths_[1:, 0, 0]:
+        coef, intercept = coefs[:, :4], coefs[:, 4:].sum(axis=1)
+        assert mean_objective(coef, intercept, *arguments) <= best * (1 + 2e-6)
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_no_fold_learns_from_the_rows_that_it_is_to_predict(is_sparse, rng):
+    """A feature of the held-out rows alone has no coefficient, however weak the penalty."""
+    X, is_test = rng.normal(size=(20_000, 12)), np.arange(20_000) % 2 == 1
+    X[:, 6:] = is_test[:, None] & (rng.random((20_000, 6)) < 0.1)
+    y = (X[:, 0] + rng.logistic(size=20_000) > 0).astype(int)
+    y[X[:, 6:].any(axis=1)] = 1
+    cv = [(is_test, ~is_test), (~is_test, is_test)]
+    rows = sp.csr_array(X) if is_sparse else X
+    clf = SoftmaxRegressionClassifierCV(Cs=[1e2, 1e4, 1e6, 1e8], cv=cv).fit(rows, y)
+    assert_allclose(clf.coefs_paths_[1, 0, :, 0, 6:12], 0.0, atol=1e-3)
+    alone = SoftmaxRegressionClassifier(tol=1e-7).fit(X[~is_test], y[~is_test])
+    assert_allclose(
+        clf.scores_[1, 0], -log_loss(y[is_test], alone.predict_proba(X[is_test])), rtol=1e-2
+    )
+
+
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 3.0}])
 def test_weights(wine, rng, class_weight):
     X, y = wine
@@ -207,6 +254,45 @@ def test_scores_are_those_of_cross_val_score(wine):
         assert_allclose(clf.scores_[:, 0, j], scores, rtol=1e-4)
 
 
+def test_scores_of_float32_far_from_zero(iris):
+    """The default score needs as many digits as a prediction does."""
+    X, y = iris[0].copy(), iris[1]
+    X[:, 0] += 1e6
+    X = X.astype(np.float32)
+    clf = converged_cv(Cs=[1e-9, 1.0], l1_ratios=[0.5]).fit(X, y)
+    assert clf.coefs_paths_.dtype == np.float64
+    for fold, (_, test) in enumerate(StratifiedKFold(3).split(X, y)):
+        coefs = clf.coefs_paths_[fold, 0, 1]
+        arguments = X[test], np.eye(3)[y[test]], np.ones(len(test)), np.inf, 0.0
+        likelihood = -mean_objective(coefs[:, :-1], coefs[:, -1], *arguments)
+        assert_allclose(clf.scores_[fold, 0, 1], likelihood, rtol=1e-6)
+
+
+@pytest.mark.parametrize("library", ["torch", "array_api_strict"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_other_array_libraries(library, dtype, iris):
+    xp = pytest.importorskip(library)
+    X, y = iris[0].astype(dtype), iris[1]
+    clf = converged_cv(Cs=[0.1, 1.0]).fit(xp.asarray(X), y)
+    expected = converged_cv(Cs=[0.1, 1.0]).fit(X, y)
+    assert_allclose(clf.scores_, expected.scores_, rtol=1e-4)
+    assert_allclose(clf.coef_, expected.coef_, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("is_soft", [False, True])
+def test_score_is_the_mean_log_likelihood(iris, rng, is_soft):
+    X, y = iris
+    target = 0.8 * np.eye(3)[y] + 0.2 / 3 if is_soft else np.eye(3)[y]
+    clf = SoftmaxRegressionClassifierCV(Cs=[1.0], cv=3).fit(X, target if is_soft else y)
+    weight = rng.exponential(size=40)  # (of one class)
+    given = clf.score(X[:40], target[:40] if is_soft else y[:40], sample_weight=weight)
+    arguments = X[:40], target[:40], weight, np.inf, 0.0
+    assert_allclose(given, -mean_objective(clf.coef_, clf.intercept_, *arguments))
+    if not is_soft:
+        with pytest.raises(ValueError, match=r"labels of the model's classes, .*; got 7"):
+            clf.score(X[:2], [0, 7])
+
+
 def test_attributes(wine):
     X, y = wine
     frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(13)])
@@ -249,6 +335,15 @@ def test_ties_go_to_the_strongest_penalty(iris):
         Cs=[10.0, 0.1, 1.0], cv=3, scoring=lambda clf, X, y: 1.0
     ).fit(X, y)
     assert constant.C_ == 0.1
+
+
+def test_ties_go_to_the_strongest_penalty_of_any_l1_ratio(iris):
+    def score(clf, X, y):
+        return float((clf.C, clf.l1_ratio) != (0.1, 0.0))
+
+    clf = SoftmaxRegressionClassifierCV(Cs=[0.1, 1.0], l1_ratios=[0.0, 0.5], cv=3, scoring=score)
+    clf.fit(*iris)
+    assert (clf.C_, clf.l1_ratio_) == (0.1, 0.5)
 
 
 def test_without_a_refit(wine):
@@ -370,6 +465,33 @@ def test_metadata_routing(wine, rng):
     assert_allclose(clf.scores_, expected.scores_, rtol=1e-4)
 
 
+def test_routed_weights_need_no_scorer(wine, rng):
+    X, y = wine
+    weight = rng.exponential(size=len(y))
+    expected = converged_cv().fit(X, y, sample_weight=weight)
+    with config_context(enable_metadata_routing=True):
+        clf = converged_cv().set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(clf.set_score_request(sample_weight=True))
+        pipeline.fit(X, y, sample_weight=weight)
+        given = pipeline.score(X, y, sample_weight=weight)
+    assert_array_equal(pipeline[-1].scores_, expected.scores_)
+    assert_allclose(given, expected.score(X, y, sample_weight=weight))
+
+
+@pytest.mark.parametrize("kind", ["h5py", "zarr"])
+def test_a_scorer_of_rows_in_a_file(wine, rng, kind, tmp_path):
+    library = pytest.importorskip(kind)
+    X, y = wine
+    if kind == "zarr":
+        stored = library.array(X)
+    else:
+        stored = library.File(tmp_path / "X.h5", "w").create_dataset("X", data=X)
+    cv = [(rng.integers(178, size=178), rng.integers(178, size=178))]
+    options = {"Cs": [1.0], "cv": cv, "scoring": "accuracy"}
+    clf, expected = (converged_cv(**options).fit(rows, y) for rows in (stored, X))
+    assert_array_equal(clf.scores_, expected.scores_)
+
+
 # Bad input ---------------------------------------------------------------------------------
 
 
@@ -387,9 +509,11 @@ def test_metadata_routing(wine, rng):
         ({"cv": [([0, 60, 120], [])]}, "fold 0 has no such test rows"),
         ({"cv": [([], [0])]}, "fold 0 has no such training rows"),
         ({"cv": []}, "cv must give at least one fold"),
-        ({"cv": [(np.arange(100), np.arange(100, 150))]}, "fold 0 has none of class"),
+        ({"cv": [(np.arange(100), np.arange(100, 150))]}, "fold 0 has none of class 2"),
         ({"scoring": lambda *_: np.nan}, "scoring must give a finite score"),
         ({"scoring": lambda *_: [1.0, 2.0]}, "scoring must return a single number"),
+        ({"scoring": lambda *_: {"a": 1.0}}, "scoring must return a single number"),
+        ({"scoring": lambda *_: None}, "scoring must return a single number; it returned None"),
     ],
 )
 def test_bad_input(iris, options, said):
@@ -407,6 +531,18 @@ def test_a_class_that_a_fold_lacks_is_no_matter_with_smoothing(iris):
     cv = [(np.arange(100), np.arange(100, 150))]
     clf = SoftmaxRegressionClassifierCV(Cs=CS, cv=cv, label_smoothing=0.1).fit(X, y)
     assert np.isfinite(clf.scores_).all()
+
+
+@pytest.mark.parametrize("by", ["class_weight", "sample_weight"])
+def test_a_class_without_a_weight_is_no_matter_of_the_folds(iris, by):
+    X, y = iris
+    is_out = y == 1
+    weight = np.where(is_out, 0.0, 1.0) if by == "sample_weight" else None
+    class_weight = {1: 0.0} if by == "class_weight" else None
+    clf = converged_cv(class_weight=class_weight, scoring="accuracy", Cs=[1.0]).fit(X, y, weight)
+    alone = SoftmaxRegressionClassifier(class_weight=class_weight).fit(X, y, weight)
+    assert_array_equal(clf.predict(X), alone.predict(X))
+    assert (clf.predict(X[~is_out]) == y[~is_out]).all()
 
 
 def test_dask_is_refused(iris):
@@ -470,7 +606,8 @@ def test_x_is_not_copied(is_sparse):
     if is_sparse:
         X = sp.random_array((20_000, 2000), density=0.02, format="csr", random_state=0)
     before = X.data.tobytes()
-    one = peak_of(lambda: SoftmaxRegressionClassifier(C=0.1, tol=1e-2).fit(X, y))
+    weight = (np.arange(20_000) % 5 > 0).astype(float)  # (as of one fold)
+    one = peak_of(lambda: SoftmaxRegressionClassifier(C=0.1, tol=1e-2).fit(X, y, weight))
     clf = SoftmaxRegressionClassifierCV(Cs=[0.01, 0.1], cv=5, tol=1e-2)
     assert peak_of(lambda: clf.fit(X, y)) < one + 0.4 * (X.nbytes if not is_sparse else 9.6e6)
     assert X.data.tobytes() == before

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_softmax import SoftmaxRegressionClassifier, softmax_path
@@ -150,6 +151,41 @@ def test_no_penalty_after_the_rows_own_space(rng):
     assert_is_optimal_path(path, X, y, label_smoothing=0.2)
 
 
+def test_no_penalty_after_l1(wine):
+    """Without a penalty nothing tells what coefficients sum to over the classes: 0, as ever."""
+    X, y = wine
+    path = softmax_path(X, y, Cs=[0.1, np.inf], l1_ratio=1.0, label_smoothing=0.1)
+    best = SoftmaxRegressionClassifier(C=np.inf, label_smoothing=0.1, tol=1e-7).fit(X, y)
+    assert_allclose(path.objectives[-1], best.loss_curve_[-1], rtol=1e-7)
+    assert_allclose(path.coefs[-1].sum(axis=0), 0.0, atol=1e-10)
+
+
+def test_float32_far_from_zero_after_a_strong_penalty(rng):
+    """Whether float32 has digits enough is not for the first, the strongest penalty to say."""
+    X = rng.normal(size=(6000, 30))
+    y = (X[:, :4] @ rng.normal(size=(4, 3)) + rng.gumbel(size=(6000, 3))).argmax(axis=1)
+    X[:, 0] += 1e6
+    X = X.astype(np.float32)
+    path = softmax_path(X, y, Cs=[1e-12, 10.0], l1_ratio=0.5, solver="lbfgs")
+    near = X.astype(np.float64)
+    near[:, 0] -= 1e6
+    clf = SoftmaxRegressionClassifier(C=10.0, l1_ratio=0.5, tol=1e-6).fit(near, y)
+    intercept = path.intercepts[1] + 1e6 * path.coefs[1][:, 0]
+    arguments = near, np.eye(3)[y], np.ones(6000), 10.0, 0.5
+    found = mean_objective(path.coefs[1], intercept, *arguments)
+    assert_allclose(found, mean_objective(clf.coef_, clf.intercept_, *arguments), rtol=1e-7)
+
+
+@pytest.mark.parametrize("library", ["torch", "array_api_strict"])
+def test_other_array_libraries(library, iris):
+    xp = pytest.importorskip(library)
+    X, y = iris
+    for dtype in (np.float32, np.float64):
+        path = softmax_path(xp.asarray(X.astype(dtype)), y, Cs=[0.1, 1.0])
+        expected = softmax_path(X.astype(dtype), y, Cs=path.Cs)
+        assert_allclose(path.objectives, expected.objectives, rtol=1e-6)
+
+
 def test_rows_of_weight_zero_are_left_out(wine):
     X, y = wine
     weight = (np.arange(len(y)) % 3 > 0).astype(float)
@@ -197,6 +233,15 @@ def test_what_is_passed_stays_as_it_is(iris, kind):
 def test_bad_input(iris, options, said):
     with pytest.raises(ValueError, match=said):
         softmax_path(*iris, **options)
+
+
+def test_fits_that_do_not_converge_are_named(wine):
+    with pytest.warns(
+        ConvergenceWarning, match=r"2 of 2 fits did not converge: C=1 \(max_iter\); C=10 \(max"
+    ) as told:
+        path = softmax_path(*wine, Cs=[10.0, 1.0], max_iter=1)
+    assert path.reasons == ["max_iter"] * 2
+    assert told[0].filename == __file__
 
 
 def test_features_that_tell_nothing():

@@ -2,6 +2,7 @@
 
 - :mod:`.choice`: chooses a model by what it costs, and renews it.
 - :mod:`.exact`: all of the Hessian, factored (Newton's steps); :mod:`.hessians` sums it over rows.
+- :mod:`.square_root`: a root of the Hessian, where the Hessian itself has lost too many digits.
 - :mod:`.kronecker`: variances in a Kronecker-factored basis, for many parameters.
 - :mod:`.diagonal`: the diagonal, and a bound of it.
 - :mod:`.pairs`: the exact Hessian by some coefficients, for proximal Newton.

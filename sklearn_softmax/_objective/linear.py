@@ -117,25 +117,8 @@ class SoftmaxObjective(PenalisedParameters):
         """Return the objective of the same rows with another penalty."""
         _, l2 = penalty_strengths(C, l1_ratio, self._options["penalty_weight"])
         scaling = self.scaling.with_ridge(_ridge(l2, self.n_classes))
-        return self._altered(self.blocks, C=C, l1_ratio=l1_ratio, scaling=scaling)
-
-    def with_rows(self, blocks, mean_square):
-        """Return the objective of the same rows with other weights, in the same scaled space.
-
-        Parameters
-        ----------
-        blocks : RowBlocks
-            As :meth:`RowBlocks.with_weight` of this one's makes them.
-        mean_square : ndarray of shape (n_features,)
-            What :meth:`mean_square` of such an objective says.
-        """
-        scaling = self.scaling
-        if not scaling.is_trivial:
-            scaling = Scaling(scaling.center, scaling.scale, mean_square / scaling.scale**2)
-        return self._altered(blocks, scaling=scaling, penalty_weight=None)
-
-    def _altered(self, blocks, **options):
-        return type(self)(blocks, **{**self._options, **options})
+        options = {**self._options, "C": C, "l1_ratio": l1_ratio, "scaling": scaling}
+        return type(self)(self.blocks, **options)
 
     def in_float64(self):
         """Return the same objective with products in float64."""
@@ -297,7 +280,7 @@ class SoftmaxObjective(PenalisedParameters):
         """
         square = self.scaling.second_moment
         if square is None:
-            square = self.mean_square()
+            square = self._second_moment()
         bound = self.l2_columns + portable.zeros((self.n_columns,), self.blocks.sample)
         bound[: self.n_features] += 0.25 * square
         bound[self.n_features :] += 0.25
@@ -305,18 +288,11 @@ class SoftmaxObjective(PenalisedParameters):
             bound > 0, bound, portable.zeros(bound.shape, bound) + 1.0
         )
 
-    def mean_square(self):
-        """Return the mean square of each feature, less its centre, over the rows' weights."""
-        blocks, center = self.blocks, np.zeros(self.n_features)
-        if not self.scaling.is_trivial:
-            center = portable.to_numpy(self.scaling.center)
-        if blocks.is_sparse:
-            share, _, square = blocks.accumulate(StoredMoments(blocks.place(center)))
-            square = square + (blocks.total_weight - share) * blocks.place(center) ** 2
-        else:
-            origin = blocks.place(center.astype(blocks.dtype))
-            _, square = blocks.accumulate(Moments(origin))
-        return square / blocks.total_weight
+    def _second_moment(self):
+        origin = self.blocks.place(np.zeros(self.n_features, dtype=self.blocks.dtype))
+        kind = StoredMoments if self.blocks.is_sparse else Moments
+        *_, square = self.blocks.accumulate(kind(origin))
+        return square / self.blocks.total_weight
 
     # Sums over rows --------------------------------------------------------------------
 

@@ -103,9 +103,6 @@ class StoredRows:
         """Give the rows other weights, a NumPy array of shape (n_samples,), or None."""
         # (The host's are NumPy's, wherever the rows are; None where all are 1.)
         self.host_weight, self.weight = weight, self.place(weight)
-        is_zero = None if weight is None else weight == 0
-        # Which rows blocks leave out; None for none.
-        self._is_left_out = is_zero if is_zero is not None and is_zero.any() else None
         self.total_weight = float(self.n_rows if weight is None else np.sum(weight))
         self.n_weighted = self.n_rows if weight is None else np.count_nonzero(weight)
         # Of the rows that have a weight.
@@ -117,25 +114,22 @@ class StoredRows:
         Parameters
         ----------
         weight : ndarray of shape (n_samples,)
-            Of these rows' weights, those of positive weight may become 0. They must be fit to be
-            computed with: passing over them in every block would cost more than they do.
         class_weight : ndarray of shape (n_classes,) or None, default=None
             As for the class.
         """
         other = copy.copy(self)
         other.set_weight(weight)
         other.class_weight = self.place(class_weight)
-        other._is_left_out = self._is_left_out
         return other
 
     def _weighted(self, index):
-        """Return the positions in a slice without rows that are left out; positions as they are.
+        """Return the positions in a slice of rows of positive weight; positions as they are.
 
         A row of weight 0 may hold anything, and 0 times that need not be 0.
         """
-        if not isinstance(index, slice) or self._is_left_out is None:
+        if not isinstance(index, slice) or self.n_weighted == self.n_rows:
             return index
-        kept = np.flatnonzero(~self._is_left_out[index])
+        kept = np.flatnonzero(self.host_weight[index])
         is_all = len(kept) == index.stop - index.start
         return index if is_all else index.start + kept
 
