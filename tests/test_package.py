@@ -11,15 +11,13 @@ from pathlib import Path
 import pytest
 
 import sklearn_softmax
-from sklearn_softmax import (
-    SoftmaxRegressionClassifier,
-    SoftmaxRegressionClassifierCV,
-    functional,
-)
+from sklearn_softmax import SoftmaxRegressionClassifier, SoftmaxRegressionClassifierCV
 
 PACKAGE = Path(sklearn_softmax.__file__).parent
 # Each folder, and each file on top, may import those after it, and no others; "" is the public top.
 LAYERS = [
+    "metrics",
+    "model_selection",
     "_classifier_cv",
     "_cross_validation",
     "_path",
@@ -118,6 +116,8 @@ def test_only_some_modules_know_scikit_learn():
         "_rows/dask/data",
         "_targets",
         "_validation",
+        "metrics",
+        "model_selection",
     }
 
 
@@ -127,15 +127,24 @@ def test_public_names():
         "SoftmaxRegressionClassifier",
         "SoftmaxRegressionClassifierCV",
         "functional",
+        "metrics",
+        "model_selection",
         "softmax_path",
     ]
-    defined = {
+    for name in sklearn_softmax.__all__:
+        module = getattr(sklearn_softmax, name)
+        if inspect.ismodule(module):
+            assert module.__all__ == sorted(module.__all__)
+            assert public_names_of(module) == set(module.__all__)
+
+
+def public_names_of(module):
+    """Return the names of what a module defines for others."""
+    return {
         name
-        for name, value in vars(functional).items()
-        if inspect.isfunction(value) and value.__module__ == functional.__name__
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     }
-    assert {name for name in defined if not name.startswith("_")} == set(functional.__all__)
-    assert functional.__all__ == sorted(functional.__all__)
 
 
 def test_heavy_libraries_are_not_imported():
