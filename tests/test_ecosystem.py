@@ -9,7 +9,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import is_classifier
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.ensemble import VotingClassifier
 from sklearn.feature_selection import SelectFromModel
 from sklearn.inspection import DecisionBoundaryDisplay, permutation_importance
@@ -46,7 +45,10 @@ def test_scores_are_those_of_logistic_regression(wine):
     assert_allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
+@pytest.mark.parametrize(
+    "method",
+    ["sigmoid", "isotonic", pytest.param("temperature", marks=pytest.mark.needs_sklearn("1.8"))],
+)
 def test_calibration(iris, method):
     X, y = iris
     clf = CalibratedClassifierCV(SoftmaxRegressionClassifier(), method=method).fit(X, y)
@@ -135,6 +137,7 @@ class Recorder:
         return len(self.accuracies) == self.stop_after
 
 
+@pytest.mark.needs_sklearn("1.9")
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
 def test_callbacks_see_every_iteration(wine, solver):
     X, y = wine
@@ -147,6 +150,7 @@ def test_callbacks_see_every_iteration(wine, solver):
     assert recorder.accuracies[-1] == clf.score(X, y)
 
 
+@pytest.mark.needs_sklearn("1.9")
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
 def test_a_callback_can_stop_the_fit(wine, solver):
     X, y = wine
@@ -158,8 +162,11 @@ def test_a_callback_can_stop_the_fit(wine, solver):
     assert clf.score(X, y) > 0.5
 
 
+@pytest.mark.needs_sklearn("1.9")
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
 def test_progress_bar_and_scoring_monitor(wine, solver, capsys):
+    from sklearn.callback import ProgressBar, ScoringMonitor
+
     X, y = wine
     monitor = ScoringMonitor(scoring=["accuracy", "neg_log_loss"])
     clf = SoftmaxRegressionClassifier(solver=solver, random_state=0)
@@ -171,9 +178,12 @@ def test_progress_bar_and_scoring_monitor(wine, solver, capsys):
     assert "SoftmaxRegressionClassifier - fit" in capsys.readouterr().out
 
 
+@pytest.mark.needs_sklearn("1.9")
 @quiet
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
 def test_callbacks_within_a_grid_search(wine, solver):
+    from sklearn.callback import ProgressBar, ScoringMonitor
+
     X, y = wine
     clf = SoftmaxRegressionClassifier(solver=solver, max_iter=5, random_state=0)
     monitor = ScoringMonitor(scoring="accuracy")

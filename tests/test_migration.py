@@ -14,6 +14,8 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_softmax import SoftmaxRegressionClassifier
 
+from .optimum import logistic_regression
+
 ADVICE = {
     "L1": ({"penalty": "l1"}, r"penalty='l1'.*write l1_ratio=1\."),
     "L2": ({"penalty": "l2"}, r"penalty='l2'.*leave it out: L2 is the default"),
@@ -109,8 +111,8 @@ SAME_MODELS = {
 def test_what_is_advised_is_the_same_model(iris, name):
     """At a tight tolerance, as only the optimum is determined."""
     X, y = StandardScaler().fit_transform(iris[0]), iris[1]
-    ours, solver = SAME_MODELS[name]
-    reference = LogisticRegression(**ours, **solver, tol=1e-10, max_iter=100_000).fit(X, y)
+    ours, theirs = SAME_MODELS[name]
+    reference = logistic_regression(**ours, **theirs, tol=1e-10, max_iter=100_000).fit(X, y)
     clf = SoftmaxRegressionClassifier(**ours, tol=1e-8).fit(X, y)
     assert_allclose(clf.predict_proba(X), reference.predict_proba(X), atol=1e-5)
 

@@ -184,6 +184,28 @@ def test_fitted_attributes_are_documented(wine, clf):
         assert f"\n{name} : " in inspect.getdoc(type(clf))
 
 
-def test_version_is_that_of_the_project():
-    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
-    assert project["project"]["version"] == sklearn_softmax.__version__
+@pytest.fixture
+def project():
+    return tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+
+
+def test_version_is_that_of_the_project(project):
+    assert project["version"] == sklearn_softmax.__version__
+
+
+def test_the_oldest_versions_are_those_that_are_tested(project):
+    """``.ci/oldest.txt`` pins what pyproject.toml allows at least: all that is needed, and more."""
+    lines = (PACKAGE.parent / ".ci" / "oldest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    optional = [line for extra in project["optional-dependencies"].values() for line in extra]
+    for requirement in project["dependencies"]:
+        assert re.split(r"\W*[<>=]", requirement)[0] in pinned
+    for name, version in pinned.items():
+        floors = [
+            re.search(r">=([\d.]+)", requirement).group(1)
+            for requirement in project["dependencies"] + optional
+            if re.match(rf"{name}\b(?!-)", requirement)
+        ]
+        assert floors
+        for floor in floors:
+            assert version == floor or version.startswith(f"{floor}.")
