@@ -16,6 +16,7 @@ from sklearn_softmax import SoftmaxRegressionClassifier, SoftmaxRegressionClassi
 PACKAGE = Path(sklearn_softmax.__file__).parent
 # Each folder, and each file on top, may import those after it, and no others; "" is the public top.
 LAYERS = [
+    "inspection",
     "metrics",
     "model_selection",
     "_classifier_cv",
@@ -25,6 +26,7 @@ LAYERS = [
     "_migration",
     "_predictor",
     "_callbacks",
+    "_export",
     "_fitting",
     "_prediction",
     "_fitting_sgd",
@@ -108,6 +110,7 @@ def test_only_some_modules_know_scikit_learn():
         "_classifier",
         "_classifier_cv",
         "_cross_validation",
+        "_export",
         "_fitting_sgd",
         "_labels",
         "_migration",
@@ -116,6 +119,7 @@ def test_only_some_modules_know_scikit_learn():
         "_rows/dask/data",
         "_targets",
         "_validation",
+        "inspection",
         "metrics",
         "model_selection",
     }
@@ -127,6 +131,7 @@ def test_public_names():
         "SoftmaxRegressionClassifier",
         "SoftmaxRegressionClassifierCV",
         "functional",
+        "inspection",
         "metrics",
         "model_selection",
         "softmax_path",
