@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-import sklearn_softmax
+import sklearn_softmax.onnx
 from sklearn_softmax import SoftmaxRegressionClassifier, SoftmaxRegressionClassifierCV
 
 PACKAGE = Path(sklearn_softmax.__file__).parent
 # Each folder, and each file on top, may import those after it, and no others; "" is the public top.
 LAYERS = [
+    "onnx",
     "inspection",
     "metrics",
     "model_selection",
@@ -136,8 +137,8 @@ def test_public_names():
         "model_selection",
         "softmax_path",
     ]
-    for name in sklearn_softmax.__all__:
-        module = getattr(sklearn_softmax, name)
+    modules = [getattr(sklearn_softmax, name) for name in sklearn_softmax.__all__]
+    for module in [*modules, sklearn_softmax.onnx]:
         if inspect.ismodule(module):
             assert module.__all__ == sorted(module.__all__)
             assert public_names_of(module) == set(module.__all__)
@@ -155,7 +156,7 @@ def public_names_of(module):
 def test_heavy_libraries_are_not_imported():
     code = "import sys, sklearn_softmax; print(sorted(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("cupy", "dask", "numba", "torch", "polars", "matplotlib"):
+    for name in ("cupy", "dask", "numba", "skl2onnx", "torch", "polars", "matplotlib"):
         assert f"'{name}'" not in run.stdout
 
 
