@@ -199,6 +199,19 @@ def test_version_is_that_of_the_project(project):
     assert project["version"] == sklearn_softmax.__version__
 
 
+def test_other_files_name_the_same_versions(project):
+    root = PACKAGE.parent
+    assert f"\nversion: {project['version']}\n" in (root / "CITATION.cff").read_text()
+    hooks = (root / ".pre-commit-config.yaml").read_text()
+    (ruff,) = [line for line in project["optional-dependencies"]["test"] if "ruff" in line]
+    assert f"rev: v{ruff.removeprefix('ruff==')}\n" in hooks
+    assert f"\n{project['version']} (" in (root / "CHANGELOG.md").read_text()
+
+
+def test_the_package_says_that_it_has_types():
+    assert (PACKAGE / "py.typed").exists()
+
+
 def test_the_oldest_versions_are_those_that_are_tested(project):
     """``.ci/oldest.txt`` pins what pyproject.toml allows at least: all that is needed, and more."""
     lines = (PACKAGE.parent / ".ci" / "oldest.txt").read_text().splitlines()
