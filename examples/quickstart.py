@@ -60,7 +60,9 @@ def compare(name, X, y):
         seconds, warning = timed_fit(clf, X, y)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            scores = cross_validate(clf, X, y, scoring=["accuracy", "neg_log_loss"])
+            scores = cross_validate(
+                clf, X, y, scoring=["accuracy", "neg_log_loss"]
+            )
         print(
             f"{name:14}{type(clf).__name__:28}{objective(clf, X, y):10.6f}"
             f"{scores['test_accuracy'].mean():10.3f}{-scores['test_neg_log_loss'].mean():10.3f}"
@@ -100,7 +102,9 @@ if find_spec("rich"):
     search.set_callbacks(ProgressBar(max_propagation_depth=0))
 search.fit(X, y)
 print(f"\nBest by cross-validated log loss, {-search.best_score_:.3f}:")
-print({name.split("__")[1]: value for name, value in search.best_params_.items()})
+print(
+    {name.split("__")[1]: value for name, value in search.best_params_.items()}
+)
 
 # %%
 # Soft labels
@@ -117,11 +121,16 @@ train, test = np.arange(1200), np.arange(1200, len(y))
 
 clf = SoftmaxRegressionClassifier(C=0.01)
 print()
-for name, target in (("labels of one annotator", votes[0]), ("votes of all three", shares)):
+for name, target in (
+    ("labels of one annotator", votes[0]),
+    ("votes of all three", shares),
+):
     clf.fit(X[train], target[train])
     loss = -clf.predict_log_proba(X[test])[np.arange(len(test)), y[test]].mean()
     accuracy = clf.score(X[test], y[test])
-    print(f"Fitted to the {name:24} log loss {loss:.3f}, accuracy {accuracy:.3f}")
+    print(
+        f"Fitted to the {name:24} log loss {loss:.3f}, accuracy {accuracy:.3f}"
+    )
 
 # %%
 # A stream
@@ -134,4 +143,6 @@ clf = SoftmaxRegressionClassifier(random_state=0, batch_size=32)
 for start in range(0, 1200, 200):
     rows = slice(start, start + 200)
     clf.partial_fit(X[rows], y[rows], classes=np.arange(10))
-    print(f"After {rows.stop:5} rows: accuracy {clf.score(X[test], y[test]):.3f}")
+    print(
+        f"After {rows.stop:5} rows: accuracy {clf.score(X[test], y[test]):.3f}"
+    )

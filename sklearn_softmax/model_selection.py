@@ -36,6 +36,9 @@ class SoftStratifiedKFold(StratifiedKFold):
     [[0, 2], [1, 3]]
     """
 
+    def __init__(self, n_splits=5, *, shuffle=False, random_state=None):
+        super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
+
     def split(self, X, y, groups=None):
         """Return the rows of each training and test set.
 
