@@ -33,6 +33,7 @@ templates_path = ["_templates"]
 nitpicky = False
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -72,6 +73,8 @@ sphinx_gallery_conf = {
     "reference_url": {"sklearn_softmax": None},
     "download_all_examples": False,
     "show_memory": False,
+    # Of examples without a figure: rows in blocks.
+    "default_thumb_file": str(Path(__file__).parent / "images" / "blocks.png"),
     "abort_on_example_error": True,
 }
 

@@ -1,5 +1,5 @@
 """
-Regularization paths and cross-validation
+Regularisation paths and cross-validation
 =========================================
 
 How many features does a model need, and how strong should the penalty be? A path shows the

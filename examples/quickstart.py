@@ -7,6 +7,8 @@ tables and images that are bundled with scikit-learn. Then the things that
 ``LogisticRegression`` has no counterpart for: soft labels, and learning from a stream.
 """
 
+# sphinx_gallery_thumbnail_path = "images/time_to_optimum.png"
+
 # %%
 # The same data, the same objective
 # ---------------------------------
@@ -82,11 +84,10 @@ compare("digits", *load_digits(return_X_y=True))
 # Grid search in a pipeline, with a progress bar
 # ----------------------------------------------
 # The parameters have LogisticRegression's names, and scikit-learn's own callbacks work. (The
-# progress bar needs ``rich``; without it the search runs all the same.)
+# progress bar needs scikit-learn 1.9 and ``rich``. Without them the search runs all the same.)
 
 from importlib.util import find_spec
 
-from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -98,7 +99,9 @@ grid = {
     "softmaxregressionclassifier__l1_ratio": [0.0, 0.5, 1.0],
 }
 search = GridSearchCV(pipeline, grid, scoring="neg_log_loss")
-if find_spec("rich"):
+if find_spec("sklearn.callback") and find_spec("rich"):
+    from sklearn.callback import ProgressBar
+
     search.set_callbacks(ProgressBar(max_propagation_depth=0))
 search.fit(X, y)
 print(f"\nBest by cross-validated log loss, {-search.best_score_:.3f}:")

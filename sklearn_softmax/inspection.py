@@ -104,7 +104,7 @@ class LossCurveDisplay:
         check_is_fitted(classifier)
         if not hasattr(classifier, "loss_curve_"):
             raise ValueError(
-                f"estimator must have a loss_curve_, which {type(classifier).__name__} has not."
+                f"estimator must have a loss_curve_; {type(classifier).__name__} has none."
             )
         scores = getattr(classifier, "validation_score_curve_", None)
         display = cls(

@@ -56,7 +56,7 @@ def test_validation_curve_of_epochs(wine):
 def test_what_has_no_loss_curve(wine):
     with pytest.raises(NotFittedError):
         LossCurveDisplay.from_estimator(SoftmaxRegressionClassifier())
-    with pytest.raises(ValueError, match="loss_curve_, which LogisticRegression has not"):
+    with pytest.raises(ValueError, match="loss_curve_; LogisticRegression has none"):
         LossCurveDisplay.from_estimator(LogisticRegression().fit(np.eye(2), [0, 1]))
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax import SoftmaxRegressionClassifier, SoftmaxRegressionClassifierCV
 
 from .optimum import logistic_regression
 
@@ -21,7 +21,10 @@ ADVICE = {
     "L2": ({"penalty": "l2"}, r"penalty='l2'.*leave it out: L2 is the default"),
     "elastic net": ({"penalty": "elasticnet"}, r"write l1_ratio=0\.5"),
     "no penalty": ({"penalty": None}, r"write C=numpy\.inf"),
-    "unknown penalty": ({"penalty": [1]}, r"write l1_ratio \(0 is L2, 1 is L1\)"),
+    "unknown penalty": (
+        {"penalty": [1]},
+        r"write l1_ratio=0 for L2, l1_ratio=1 for L1, or C=numpy\.inf",
+    ),
     "dual": ({"dual": False}, r"'dual'.*leave it out"),
     "scaling": ({"intercept_scaling": 1}, r"intercept is not penalised"),
     "one against the rest": (
@@ -33,6 +36,15 @@ ADVICE = {
     "alpha": ({"alpha": 1e-4}, r"C=1 / \(alpha \* n_samples\)"),
     "eta0": ({"eta0": 0.1}, r"write learning_rate_init"),
     "layers": ({"hidden_layer_sizes": ()}, r"no hidden layers"),
+    "several C": ({"Cs": 10}, r"SoftmaxRegressionClassifierCV has it"),
+}
+ADVICE_OF_SEARCH = {
+    "L1": ({"penalty": "l1"}, r"write l1_ratios=\(1,\)"),
+    "no penalty": ({"penalty": None}, r"write Cs=\[numpy\.inf\]"),
+    "C": ({"C": 1.0}, r"write Cs"),
+    "one against the rest": ({"multi_class": "ovr"}, r"OneVsRestClassifier"),
+    "random state": ({"random_state": 0}, r"nothing is drawn"),
+    "attributes": ({"use_legacy_attributes": False}, r"leave it out"),
 }
 
 
@@ -46,6 +58,23 @@ def test_parameters_of_others(name):
     with pytest.raises(ValueError, match=advice):
         clf.set_params(C=3.0, **parameters)
     assert clf.get_params() == before
+
+
+@pytest.mark.parametrize("name", ADVICE_OF_SEARCH)
+def test_parameters_of_logistic_regression_cv(name):
+    parameters, advice = ADVICE_OF_SEARCH[name]
+    with pytest.raises(TypeError, match=advice):
+        SoftmaxRegressionClassifierCV(**parameters)
+    with pytest.raises(ValueError, match=advice):
+        SoftmaxRegressionClassifierCV().set_params(**parameters)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'eta0'"):
+        SoftmaxRegressionClassifierCV(eta0=0.1)
+
+
+def test_solvers_of_logistic_regression_cv(wine):
+    with pytest.raises(InvalidParameterError, match='"auto" or leave it out') as caught:
+        SoftmaxRegressionClassifierCV(solver="saga").fit(*wine)
+    assert "sgd" not in str(caught.value)
 
 
 def test_a_grid_over_a_parameter_of_others(wine):
@@ -80,12 +109,19 @@ def test_no_solver_of_logistic_regression_goes_without_advice(wine):
             SoftmaxRegressionClassifier(solver=solver).fit(*wine)
 
 
-def test_no_parameter_of_logistic_regression_goes_without_advice():
-    ours = inspect.signature(SoftmaxRegressionClassifier).parameters
-    for name in inspect.signature(LogisticRegression).parameters:
+@pytest.mark.parametrize(
+    ("kind", "reference"),
+    [
+        (SoftmaxRegressionClassifier, LogisticRegression),
+        (SoftmaxRegressionClassifierCV, LogisticRegressionCV),
+    ],
+)
+def test_no_parameter_of_logistic_regression_goes_without_advice(kind, reference):
+    ours = inspect.signature(kind).parameters
+    for name in inspect.signature(reference).parameters:
         if name not in ours:
             with pytest.raises(TypeError, match="Instead"):
-                SoftmaxRegressionClassifier(**{name: None})
+                kind(**{name: None})
 
 
 def test_the_constructor_has_its_own_signature():
