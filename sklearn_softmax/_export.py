@@ -27,7 +27,7 @@ class ExportMixin:
     C: float
     l1_ratio: float
 
-    def to_logistic_regression(self):
+    def to_logistic_regression(self) -> LogisticRegression:
         """Return the same model as a fitted LogisticRegression of scikit-learn.
 
         Its predictions are the same up to rounding errors. Tools that know scikit-learn's own
@@ -75,7 +75,7 @@ class ExportMixin:
             return parameters | {"penalty": None, "C": 1.0}
         return parameters | ({"penalty": "elasticnet"} if l1_ratio > 0 else {})
 
-    def coef_table(self, *, reference=None, scale=None):
+    def coef_table(self, *, reference: Any = None, scale: Any = None) -> Any:
         """Return the coefficients and odds ratios, by feature and class, as a DataFrame.
 
         Parameters

@@ -27,6 +27,7 @@ References
 """
 
 import math
+from typing import Any, Literal
 
 from array_api_compat import size
 
@@ -46,8 +47,11 @@ __all__ = [
     "softmax_jacobian",
 ]
 
+Reduction = Literal["mean", "sum", "none"]
+Unit = Literal["nats", "bits"]
 
-def logsumexp(logits, *, axis=-1):
+
+def logsumexp(logits: Any, *, axis: int = -1) -> Any:
     r"""Compute :math:`\log \sum_k e^{o_k}` without overflow or underflow.
 
     The largest logit is taken out first:
@@ -82,7 +86,9 @@ def logsumexp(logits, *, axis=-1):
     return xp.squeeze(largest, axis=axis) + xp.log(total)
 
 
-def softmax(logits, *, temperature=1.0, axis=-1, overwrite_logits=False):
+def softmax(
+    logits: Any, *, temperature: float = 1.0, axis: int = -1, overwrite_logits: bool = False
+) -> Any:
     r"""Compute :math:`p_k = e^{o_k / T} / \sum_l e^{o_l / T}`.
 
     Parameters
@@ -120,7 +126,7 @@ def softmax(logits, *, temperature=1.0, axis=-1, overwrite_logits=False):
     return proba
 
 
-def log_softmax(logits, *, temperature=1.0, axis=-1):
+def log_softmax(logits: Any, *, temperature: float = 1.0, axis: int = -1) -> Any:
     r"""Compute :math:`\log p_k = o_k - \log \sum_l e^{o_l}`.
 
     Finite also where the probability itself underflows to zero.
@@ -151,7 +157,15 @@ def log_softmax(logits, *, temperature=1.0, axis=-1):
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
-def cross_entropy(logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1, reduction="mean"):
+def cross_entropy(
+    logits: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    reduction: Reduction = "mean",
+) -> Any:
     r"""Compute the cross-entropy :math:`\log\sum_l e^{o_l} - \sum_k y_k o_k`, in nats.
 
     Parameters
@@ -225,8 +239,14 @@ def _cross_entropy(
 
 
 def cross_entropy_gradient(
-    logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1, reduction="mean"
-):
+    logits: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    reduction: Reduction = "mean",
+) -> Any:
     r"""Compute the gradient of :func:`cross_entropy`, :math:`\mathrm{softmax}(o) - y`.
 
     Parameters
@@ -260,15 +280,15 @@ def cross_entropy_gradient(
 
 
 def cross_entropy_loss_gradient(
-    logits,
-    y,
+    logits: Any,
+    y: Any,
     *,
-    sample_weight=None,
-    label_smoothing=0.0,
-    axis=-1,
-    reduction="mean",
-    overwrite_logits=False,
-):
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    reduction: Reduction = "mean",
+    overwrite_logits: bool = False,
+) -> tuple[Any, Any]:
     """Compute :func:`cross_entropy` and its gradient in one pass over the logits.
 
     It is what a solver calls many times, and does not look whether the logits are probabilities.
@@ -325,7 +345,7 @@ def cross_entropy_loss_gradient(
     return loss, gradient
 
 
-def softmax_jacobian(proba, *, axis=-1):
+def softmax_jacobian(proba: Any, *, axis: int = -1) -> Any:
     r"""Compute the Jacobian of softmax, :math:`\operatorname{diag}(p) - p p^\top`.
 
     It is also the Hessian of the cross-entropy with respect to the logits, for any target.
@@ -359,7 +379,7 @@ def softmax_jacobian(proba, *, axis=-1):
     return column * (identity - row)
 
 
-def cross_entropy_hessp(proba, vector, *, axis=-1):
+def cross_entropy_hessp(proba: Any, vector: Any, *, axis: int = -1) -> Any:
     r"""Compute the Hessian-vector product :math:`(\operatorname{diag}(p) - p p^\top) v`.
 
     Equal to :math:`p \odot (v - p^\top v)`: linear in the number of classes.
@@ -389,7 +409,7 @@ def cross_entropy_hessp(proba, vector, *, axis=-1):
     return proba * (vector - xp.sum(proba * vector, axis=axis, keepdims=True))
 
 
-def entropy(proba, *, axis=-1, unit="nats"):
+def entropy(proba: Any, *, axis: int = -1, unit: Unit = "nats") -> Any:
     r"""Compute the entropy :math:`-\sum_k p_k \log p_k` of each distribution.
 
     It is the least cross-entropy that any prediction can have on targets drawn from ``proba``,
@@ -423,7 +443,7 @@ def entropy(proba, *, axis=-1, unit="nats"):
     return nats / math.log(2.0) if unit == "bits" else nats
 
 
-def kl_divergence(logits, y, *, axis=-1, unit="nats"):
+def kl_divergence(logits: Any, y: Any, *, axis: int = -1, unit: Unit = "nats") -> Any:
     r"""Compute the Kullback-Leibler divergence :math:`\sum_k y_k \log (y_k / p_k)` of each row.
 
     It is the part of the cross-entropy that a better prediction could save: the cross-entropy

@@ -11,7 +11,7 @@ from ._classifier_cv import SoftmaxRegressionClassifierCV
 __all__ = ["register_converters"]
 
 
-def register_converters():
+def register_converters() -> None:
     """Tell skl2onnx how the classifiers of this package are converted.
 
     Call it once, and then skl2onnx as ever::
