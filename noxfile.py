@@ -16,6 +16,7 @@ CORE = [
     for name in (
         "common",
         "ecosystem",
+        "export",
         "functional",
         "lbfgs",
         "migration",
