@@ -469,7 +469,7 @@ class SoftmaxRegressionClassifier(OtherNamesMixin, SoftmaxPredictor):
         if idle:
             warnings.warn(
                 f"Parameters that had no effect: {', '.join(idle)}. fit uses them only when "
-                f"solver='sgd', and solver is {self.solver!r}.",
+                f"solver='sgd', and solver is {self.solver!r}. (partial_fit always uses them.)",
                 UserWarning,
                 stacklevel=5,
             )
