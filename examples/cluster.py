@@ -19,7 +19,9 @@ from sklearn.datasets import load_digits
 
 from sklearn_softmax import SoftmaxRegressionClassifier
 
-client = Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0")
+client = Client(
+    n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
+)
 
 digits, labels = load_digits(return_X_y=True)
 X = da.from_array(digits, chunks=(450, -1)).persist()
@@ -46,6 +48,8 @@ print(f"coefficients differ by {np.abs(clf.coef_ - in_memory.coef_).max():.1e}")
 
 proba = clf.predict_proba(X)
 print(proba)
-print(f"accuracy {clf.score(X, y):.3f}, mean confidence {proba.max(axis=1).mean().compute():.3f}")
+print(
+    f"accuracy {clf.score(X, y):.3f}, mean confidence {proba.max(axis=1).mean().compute():.3f}"
+)
 
 client.close()

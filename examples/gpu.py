@@ -28,7 +28,20 @@ except Exception:  # no CuPy, or no GPU
     device = array_api_strict.Device("device1")
     X = array_api_strict.asarray(digits.astype(np.float32), device=device)
 
-names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+names = np.array(
+    [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+    ]
+)
 clf = SoftmaxRegressionClassifier(C=0.01).fit(X, names[labels])
 print(f"accuracy {clf.score(X, names[labels]):.3f}")
 

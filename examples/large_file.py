@@ -24,7 +24,9 @@ digits, labels = load_digits(return_X_y=True)
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name)
 
-X = np.lib.format.open_memmap(path / "digits.npy", mode="w+", dtype=np.float32, shape=digits.shape)
+X = np.lib.format.open_memmap(
+    path / "digits.npy", mode="w+", dtype=np.float32, shape=digits.shape
+)
 for start in range(0, len(X), 500):  # (written as it may arrive)
     X[start : start + 500] = digits[start : start + 500]
 X.flush()
@@ -40,7 +42,9 @@ print(f"memory map: accuracy {mapped.score(X, labels):.3f}")
 # there are rows, they are taken into memory.
 
 with h5py.File(path / "digits.h5", "w") as file:
-    file.create_dataset("X", data=digits, chunks=(200, digits.shape[1]), compression="gzip")
+    file.create_dataset(
+        "X", data=digits, chunks=(200, digits.shape[1]), compression="gzip"
+    )
     file.create_dataset("y", data=labels)
 
 with h5py.File(path / "digits.h5") as file:
@@ -51,7 +55,9 @@ with h5py.File(path / "digits.h5") as file:
 # The model is that of the same rows in memory.
 
 in_memory = SoftmaxRegressionClassifier().fit(digits, labels)
-print(f"coefficients differ by {np.abs(stored.coef_ - in_memory.coef_).max():.1e}")
+print(
+    f"coefficients differ by {np.abs(stored.coef_ - in_memory.coef_).max():.1e}"
+)
 
 del X
 folder.cleanup()

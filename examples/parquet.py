@@ -24,7 +24,9 @@ digits = load_digits(as_frame=True).frame
 columns = [name for name in digits.columns if name != "target"]
 folder = tempfile.TemporaryDirectory()
 for number in range(4):
-    digits[number::4].to_parquet(Path(folder.name) / f"part-{number}.parquet", index=False)
+    digits[number::4].to_parquet(
+        Path(folder.name) / f"part-{number}.parquet", index=False
+    )
 files = sorted(Path(folder.name).glob("*.parquet"))
 
 # %%
@@ -37,8 +39,12 @@ for _ in range(10):
     for file in files:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=256):
             table = batch.to_pandas()
-            streamed.partial_fit(table[columns], table["target"], classes=np.arange(10))
-print(f"stream: accuracy {streamed.score(digits[columns], digits['target']):.3f}")
+            streamed.partial_fit(
+                table[columns], table["target"], classes=np.arange(10)
+            )
+print(
+    f"stream: accuracy {streamed.score(digits[columns], digits['target']):.3f}"
+)
 
 # %%
 # All files through ``fit``

@@ -43,7 +43,9 @@ results = search.cv_results_
 for l1_ratio in grid["softmaxregressionclassifier__l1_ratio"]:
     rows = results["param_softmaxregressionclassifier__l1_ratio"] == l1_ratio
     C = results["param_softmaxregressionclassifier__C"][rows].astype(float)
-    ax.semilogx(C, -results["mean_test_score"][rows], "o-", label=f"l1_ratio={l1_ratio}")
+    ax.semilogx(
+        C, -results["mean_test_score"][rows], "o-", label=f"l1_ratio={l1_ratio}"
+    )
 ax.set(xlabel="C", ylabel="log loss (5-fold)", ylim=(0, 0.6))
 ax.legend()
 
@@ -51,12 +53,16 @@ ax.legend()
 # Which features are left
 # -----------------------
 
-sparse = make_pipeline(StandardScaler(), SoftmaxRegressionClassifier(C=0.2, l1_ratio=1)).fit(X, y)
+sparse = make_pipeline(
+    StandardScaler(), SoftmaxRegressionClassifier(C=0.2, l1_ratio=1)
+).fit(X, y)
 coef = sparse[-1].coef_
 print(f"{(coef == 0).mean():.0%} of the coefficients are zero")
 
 fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-image = ax.imshow(coef, cmap="RdBu_r", vmin=-np.abs(coef).max(), vmax=np.abs(coef).max())
+image = ax.imshow(
+    coef, cmap="RdBu_r", vmin=-np.abs(coef).max(), vmax=np.abs(coef).max()
+)
 ax.set_xticks(range(X.shape[1]), X.columns, rotation=60, ha="right")
 ax.set_yticks(range(3), data.target_names)
 fig.colorbar(image, shrink=0.6)

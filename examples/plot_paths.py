@@ -1,5 +1,5 @@
 """
-Regularization paths and cross-validation
+Regularisation paths and cross-validation
 =========================================
 
 How many features does a model need, and how strong should the penalty be? A path shows the
@@ -23,11 +23,17 @@ data = load_wine()
 X, y = StandardScaler().fit_transform(data.data), data.target
 path = softmax_path(X, y, l1_ratio=1.0, Cs=60)
 
-fig, axes = plt.subplots(1, 3, figsize=(10, 3.5), sharey=True, layout="constrained")
+fig, axes = plt.subplots(
+    1, 3, figsize=(10, 3.5), sharey=True, layout="constrained"
+)
 for k, ax in enumerate(axes):
     ax.semilogx(path.Cs, path.coefs[:, k])
     for j in np.argsort(-np.abs(path.coefs[-1, k]))[:2]:
-        ax.annotate(data.feature_names[j], (path.Cs[-1], path.coefs[-1, k, j]), ha="right")
+        ax.annotate(
+            data.feature_names[j],
+            (path.Cs[-1], path.coefs[-1, k, j]),
+            ha="right",
+        )
     ax.set(title=f"class {data.target_names[k]}", xlabel="C")
 axes[0].set_ylabel("coefficient")
 
@@ -36,7 +42,9 @@ axes[0].set_ylabel("coefficient")
 
 for i in range(0, 60, 12):
     gap = path.duality_gaps[i] / path.objectives[i]
-    print(f"C={path.Cs[i]:<8.3g} {path.n_nonzero[i]:3} coefficients, duality gap {gap:.0e}")
+    print(
+        f"C={path.Cs[i]:<8.3g} {path.n_nonzero[i]:3} coefficients, duality gap {gap:.0e}"
+    )
 
 # %%
 # The validation curve
@@ -47,18 +55,27 @@ for i in range(0, 60, 12):
 Cs = np.logspace(-2, 2, 25)
 options = {"Cs": Cs, "l1_ratios": [1.0], "cv": 10}
 best = SoftmaxRegressionClassifierCV(**options).fit(X, y)
-simple = SoftmaxRegressionClassifierCV(**options, selection="one_standard_error").fit(X, y)
+simple = SoftmaxRegressionClassifierCV(
+    **options, selection="one_standard_error"
+).fit(X, y)
 
 losses = -best.scores_[:, 0]
-mean, error = losses.mean(axis=0), losses.std(axis=0, ddof=1) / np.sqrt(len(losses))
+mean, error = (
+    losses.mean(axis=0),
+    losses.std(axis=0, ddof=1) / np.sqrt(len(losses)),
+)
 
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 ax.semilogx(Cs, mean)
-ax.fill_between(Cs, mean - error, mean + error, alpha=0.3, label="one standard error")
+ax.fill_between(
+    Cs, mean - error, mean + error, alpha=0.3, label="one standard error"
+)
 for clf, name in ((best, "best"), (simple, "one_standard_error")):
     count = np.count_nonzero(clf.coef_)
     style = ":" if clf is best else "--"
-    ax.axvline(clf.C_, ls=style, color="k", label=f"{name}: {count} coefficients")
+    ax.axvline(
+        clf.C_, ls=style, color="k", label=f"{name}: {count} coefficients"
+    )
 ax.set(xlabel="C", ylabel="log loss (10-fold)", ylim=(0, 0.6))
 ax.legend()
 plt.show()

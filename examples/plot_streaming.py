@@ -20,7 +20,12 @@ from sklearn.datasets import make_classification
 from sklearn_softmax import SoftmaxRegressionClassifier
 
 X, y = make_classification(
-    n_samples=30_000, n_features=40, n_informative=20, n_classes=5, class_sep=1.5, random_state=0
+    n_samples=30_000,
+    n_features=40,
+    n_informative=20,
+    n_classes=5,
+    class_sep=1.5,
+    random_state=0,
 )
 X = X * np.logspace(-2, 3, 40) + 10
 X_test, y_test = X[-5000:], y[-5000:]
@@ -44,7 +49,12 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 left.plot(seen, clf.loss_curve_)
 left.set(xlabel="rows seen", ylabel="loss of the chunk (nats)")
 right.plot(seen, accuracy, label="stream")
-right.axhline(full.score(X_test, y_test), color="gray", linestyle="--", label="all rows, L-BFGS")
+right.axhline(
+    full.score(X_test, y_test),
+    color="gray",
+    linestyle="--",
+    label="all rows, L-BFGS",
+)
 right.set(xlabel="rows seen", ylabel="accuracy on held-out rows")
 right.legend()
 plt.show()

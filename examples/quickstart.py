@@ -7,6 +7,8 @@ tables and images that are bundled with scikit-learn. Then the things that
 ``LogisticRegression`` has no counterpart for: soft labels, and learning from a stream.
 """
 
+# sphinx_gallery_thumbnail_path = "images/time_to_optimum.png"
+
 # %%
 # The same data, the same objective
 # ---------------------------------
@@ -60,7 +62,9 @@ def compare(name, X, y):
         seconds, warning = timed_fit(clf, X, y)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            scores = cross_validate(clf, X, y, scoring=["accuracy", "neg_log_loss"])
+            scores = cross_validate(
+                clf, X, y, scoring=["accuracy", "neg_log_loss"]
+            )
         print(
             f"{name:14}{type(clf).__name__:28}{objective(clf, X, y):10.6f}"
             f"{scores['test_accuracy'].mean():10.3f}{-scores['test_neg_log_loss'].mean():10.3f}"
@@ -80,11 +84,10 @@ compare("digits", *load_digits(return_X_y=True))
 # Grid search in a pipeline, with a progress bar
 # ----------------------------------------------
 # The parameters have LogisticRegression's names, and scikit-learn's own callbacks work. (The
-# progress bar needs ``rich``; without it the search runs all the same.)
+# progress bar needs scikit-learn 1.9 and ``rich``. Without them the search runs all the same.)
 
 from importlib.util import find_spec
 
-from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -96,11 +99,15 @@ grid = {
     "softmaxregressionclassifier__l1_ratio": [0.0, 0.5, 1.0],
 }
 search = GridSearchCV(pipeline, grid, scoring="neg_log_loss")
-if find_spec("rich"):
+if find_spec("sklearn.callback") and find_spec("rich"):
+    from sklearn.callback import ProgressBar
+
     search.set_callbacks(ProgressBar(max_propagation_depth=0))
 search.fit(X, y)
 print(f"\nBest by cross-validated log loss, {-search.best_score_:.3f}:")
-print({name.split("__")[1]: value for name, value in search.best_params_.items()})
+print(
+    {name.split("__")[1]: value for name, value in search.best_params_.items()}
+)
 
 # %%
 # Soft labels
@@ -117,11 +124,16 @@ train, test = np.arange(1200), np.arange(1200, len(y))
 
 clf = SoftmaxRegressionClassifier(C=0.01)
 print()
-for name, target in (("labels of one annotator", votes[0]), ("votes of all three", shares)):
+for name, target in (
+    ("labels of one annotator", votes[0]),
+    ("votes of all three", shares),
+):
     clf.fit(X[train], target[train])
     loss = -clf.predict_log_proba(X[test])[np.arange(len(test)), y[test]].mean()
     accuracy = clf.score(X[test], y[test])
-    print(f"Fitted to the {name:24} log loss {loss:.3f}, accuracy {accuracy:.3f}")
+    print(
+        f"Fitted to the {name:24} log loss {loss:.3f}, accuracy {accuracy:.3f}"
+    )
 
 # %%
 # A stream
@@ -134,4 +146,6 @@ clf = SoftmaxRegressionClassifier(random_state=0, batch_size=32)
 for start in range(0, 1200, 200):
     rows = slice(start, start + 200)
     clf.partial_fit(X[rows], y[rows], classes=np.arange(10))
-    print(f"After {rows.stop:5} rows: accuracy {clf.score(X[test], y[test]):.3f}")
+    print(
+        f"After {rows.stop:5} rows: accuracy {clf.score(X[test], y[test]):.3f}"
+    )

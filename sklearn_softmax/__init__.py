@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from . import functional
+from . import functional, inspection, metrics, model_selection
 from ._classifier import SoftmaxRegressionClassifier
 from ._classifier_cv import SoftmaxRegressionClassifierCV
 from ._path import SoftmaxPath, softmax_path
@@ -12,6 +12,9 @@ __all__ = [
     "SoftmaxRegressionClassifier",
     "SoftmaxRegressionClassifierCV",
     "functional",
+    "inspection",
+    "metrics",
+    "model_selection",
     "softmax_path",
 ]
 __version__ = version("sklearn-softmax")

@@ -1,5 +1,6 @@
 """SoftmaxRegressionClassifier: parameters, what is published, warnings. No arithmetic."""
 
+import inspect
 import warnings
 from numbers import Integral, Real
 
@@ -10,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._arrays.portable import memory_errors_told, on_device_of
 from ._fitting import fit_all, fit_chunk, initial_coefficients
+from ._migration import OtherNamesMixin, explains_other_names
 from ._predictor import SoftmaxPredictor, publish, snapshot
 from ._rows.blas_threads import BlasRestored
 from ._solvers.training import Observer, Training
@@ -20,8 +22,29 @@ from ._validation import (
     refused_if_not_finite,
 )
 
+# What only SGD looks at.
+_SGD_PARAMETERS = [
+    "batch_size",
+    "learning_rate",
+    "learning_rate_init",
+    "warmup_steps",
+    "momentum",
+    "nesterovs_momentum",
+    "average",
+    "shuffle",
+]
+# Why a fit has ended, in words for ``verbose``; the keys are the values of ``stop_reason_``.
+_ENDINGS = {
+    "converged": "converged",
+    "precision": "stopped because rounding errors hide any further decrease of the loss",
+    "digits": "stopped, and its coefficients need more digits than their dtype has",
+    "max_iter": "reached max_iter",
+    "validation": "stopped because the validation score no longer rises",
+    "callback": "was stopped by a callback",
+}
 
-class SoftmaxRegressionClassifier(SoftmaxPredictor):
+
+class SoftmaxRegressionClassifier(OtherNamesMixin, SoftmaxPredictor):
     r"""Softmax (multinomial logistic) regression.
 
     Minimises the penalised cross-entropy of a linear model,
@@ -31,99 +54,121 @@ class SoftmaxRegressionClassifier(SoftmaxPredictor):
         + \frac{1}{C} \left( \frac{1 - \rho}{2} \|W\|_2^2 + \rho \|W\|_1 \right), \qquad
         \ell(o, y) = \log \sum_k e^{o_k} - \sum_k y_k o_k ,
 
-    with sample weights :math:`s_i` and the ``l1_ratio`` :math:`\rho`: the objective, and at
-    the same parameters the optimum, of :class:`~sklearn.linear_model.LogisticRegression`. Raw,
-    unscaled features are fine: solvers centre and scale them in the space of the parameters,
-    which leaves X and the penalty as they are.
+    with sample weights :math:`s_i` and the ``l1_ratio`` :math:`\rho`. This is the objective of
+    :class:`~sklearn.linear_model.LogisticRegression`, and with the same parameters the optimum
+    is the same. Features need not be scaled for the solvers to converge: they centre and scale
+    the parameters instead, which changes neither X nor the penalty.
 
     Parameters
     ----------
     C : float, default=1.0
-        Inverse of regularization strength, in (0, inf]. Smaller values regularize more;
-        ``np.inf`` not at all.
+        Inverse of the strength of the regularisation, in (0, inf]. Smaller values regularise more.
+        ``np.inf`` means no penalty.
     l1_ratio : float, default=0.0
-        Share of the L1 norm in the penalty, in [0, 1]. 0 is L2, 1 is L1, which makes
-        coefficients exactly zero; between them is the elastic net.
+        Share of the L1 norm in the penalty, in [0, 1]. With 0 the penalty is L2. With 1 it is L1,
+        which makes coefficients exactly zero. Values in between are the elastic net.
     fit_intercept : bool, default=True
         Whether to add an intercept, which is not penalised.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, ``{label: weight}``, finite and not negative; those not named have
-        weight 1. "balanced" weights each class by the inverse of its share of the rows. They
-        multiply ``sample_weight``. A distribution counts as a row for each of its classes.
+        Weights of the classes, as ``{label: weight}``, finite and not negative. Classes that are
+        not named have weight 1. "balanced" weights each class by the inverse of its share of the
+        rows. These weights multiply ``sample_weight``. A distribution counts as a row for each of
+        its classes.
     label_smoothing : float, default=0.0
-        Replace each target y by ``(1 - label_smoothing) * y + label_smoothing / n_classes``;
-        in [0, 1).
+        Replace each target y by ``(1 - label_smoothing) * y + label_smoothing / n_classes``.
+        In [0, 1).
     solver : {"auto", "lbfgs", "coordinate_descent", "sgd"}, default="auto"
-        "lbfgs" uses all rows at each step and starts from the curvature of the problem: it
-        finds the optimum, and fast. "coordinate_descent" is for L1 and the elastic net: Newton's
-        steps on the few coefficients that are not zero, which descent along one coordinate after
-        the other finds. X must be a NumPy array or a SciPy sparse matrix. "auto" is
-        "coordinate_descent" where that can be had, and "lbfgs" for other penalties, and for X in
-        files, on Dask, or of other array libraries. Where too many coefficients are not zero,
-        "lbfgs" takes over in the middle: more than 3000, or so many that a Hessian costs more
-        than 30 evaluations of the loss (by a count of multiplications). "sgd" uses ``batch_size``
-        rows at a time.
+        The algorithm.
+
+        - "auto" chooses "coordinate_descent" for L1 and the elastic net, if X is a NumPy array or
+          a SciPy sparse matrix, and "lbfgs" otherwise.
+        - "lbfgs" uses all rows in each step, and starts from the curvature of the problem. It
+          takes any penalty and any X.
+        - "coordinate_descent" is for L1 and the elastic net only. It takes Newton steps for the
+          few coefficients that are not zero, each found by coordinate descent. Where too many
+          coefficients are not zero, "lbfgs" takes over: more than 3000 of them, or so many that
+          computing a Hessian needs more multiplications than 30 evaluations of the loss.
+        - "sgd" uses ``batch_size`` rows in each step. It ends near the optimum, not at it.
     max_iter : int, default=1000
-        Largest number of iterations, or of epochs ("sgd"). All solvers end much earlier.
+        Largest number of iterations, or of epochs for "sgd". Most fits end much earlier.
     tol : float, default=1e-4
-        How close to the optimum a fit ends, or it warns. Without an L1 penalty it ends when the
-        relative error that is left, :math:`\sqrt{g^\top H g / f}` for gradient g, estimated
-        inverse Hessian H and objective f, is no larger: then the objective is within about
-        ``tol**2 / 2`` of its minimum, relatively. With an L1 penalty it ends when
-        the duality gap is at most ``tol`` times the objective (``tol**2`` times for the elastic
-        net), which is then as close to its minimum, or closer. An objective below a
-        ten-thousandth of that of equally probable classes counts as that, and no fit is better
-        than the rounding errors of the dtype of X.
-        "sgd" ends when an epoch's loss falls by less than ``tol`` (in nats) for
-        ``n_iter_no_change`` epochs; epochs of fewer than 8 batches are looked at together.
+        How close to the optimum a fit ends; if it cannot get that close, it warns.
+
+        - Without an L1 penalty, a fit ends when the relative error that is left,
+          :math:`\sqrt{g^\top H g / f}`, is no larger than ``tol``, for the gradient g, the
+          estimated inverse Hessian H and the objective f. The objective is then within about
+          ``tol**2 / 2`` of its minimum, relatively.
+        - With an L1 penalty, it ends when the duality gap is at most ``tol`` times the objective
+          (``tol**2`` times for the elastic net).
+        - "sgd" ends when the loss of an epoch has not fallen by ``tol`` (in nats) for
+          ``n_iter_no_change`` epochs. Epochs of fewer than 8 batches are looked at together.
+
+        An objective that is below a ten-thousandth of that of equally probable classes counts as
+        that. No fit is more precise than the rounding errors of the dtype of X.
     warm_start : bool, default=False
         Whether ``fit`` starts from the solution of the last call.
     random_state : int, RandomState instance or None, default=None
-        Draws the order of the batches and the validation split.
+        Used when ``solver="sgd"``, to draw the order of the rows, and when ``early_stopping`` is
+        True, to draw the validation rows.
     verbose : int, default=0
-        Above 0, print a line for each iteration.
+        If above 0, print a line for each iteration or epoch, with the loss and the validation
+        score if there is one, and at the end why the fit has ended.
     n_jobs : int or None, default=None
-        Number of threads. None takes as many as BLAS may use, -1 all cores.
+        Number of threads. None takes as many as BLAS may use; -1 takes all cores.
     device : {"cpu", "cuda"} or None, default=None
         Where to compute. None follows X: arrays of CuPy or PyTorch stay where they are. "cuda"
-        moves NumPy and SciPy X to a GPU by CuPy, and PyTorch's by PyTorch; "cpu" moves any X to
-        NumPy. Fitted attributes are NumPy arrays always; predictions follow X.
+        moves NumPy and SciPy X to a GPU with CuPy, and PyTorch tensors with PyTorch. "cpu" moves
+        any X to NumPy. Fitted attributes are always NumPy arrays; predictions follow X.
     batch_size : int or "auto", default="auto"
-        Rows of a minibatch. "auto" is 256, or fewer (32 at least) where that would make fewer
-        than 32 batches an epoch; up to 64 rows are one batch. For ``partial_fit`` it is 32. A
-        batch of fewer rows counts as that share of a full one, which has no more rows than X.
+        Number of rows in a minibatch. "auto" is 256, or fewer (at least 32) where that would make
+        fewer than 32 batches an epoch; up to 64 rows are one batch. For ``partial_fit`` it is 32.
+        A batch with fewer rows counts as its share of a full one. A full batch never has more
+        rows than X. Only used when ``solver="sgd"`` and by ``partial_fit``.
     learning_rate : {"constant", "invscaling", "adaptive", "cosine"}, default="invscaling"
-        How the learning rate goes on. "constant" keeps ``learning_rate_init``; "invscaling"
-        divides it by ``(1 + n_steps / 100) ** (2 / 3)``, with steps counted in full batches;
-        "adaptive" divides it by 5 whenever the loss has not fallen by ``tol`` for
-        ``n_iter_no_change`` epochs, and ends when it is a thousandth of what it was; "cosine"
-        lets it fall to 0 along half a cosine, over ``max_iter`` epochs.
+        Schedule of the learning rate.
+
+        - "constant" keeps ``learning_rate_init``.
+        - "invscaling" divides it by ``(1 + n_steps / 100) ** (2 / 3)``, where steps are counted in
+          full batches.
+        - "adaptive" divides it by 5 whenever the loss has not fallen by ``tol`` for
+          ``n_iter_no_change`` epochs, and ends when it is a thousandth of its first value.
+        - "cosine" lets it fall to 0 along half a cosine, over ``max_iter`` epochs.
+
+        Only used when ``solver="sgd"`` and by ``partial_fit``.
     learning_rate_init : float or "auto", default="auto"
-        The learning rate. A number is used as it is, on the features as they are. "auto"
-        centres and scales the features (in the space of the parameters), undoes their
-        correlations where they are not too many, and takes a rate that batches of this size
-        bear, by the curvature of a first sample.
+        The first learning rate. A number is used as it is, on the features as they are. "auto"
+        centres and scales the features (in the space of the parameters), removes their
+        correlations unless there are too many features, and finds a learning rate for this batch
+        size from the curvature of a first sample. Only used when ``solver="sgd"`` and by
+        ``partial_fit``.
     warmup_steps : int, default=0
-        For so many steps the learning rate rises to where it starts.
+        Number of steps over which the learning rate rises to its first value. Only used when
+        ``solver="sgd"`` and by ``partial_fit``.
     momentum : float or "auto", default="auto"
-        Share of the last step that is added to the next, in [0, 1). "auto" is 0.9; for sparse
-        rows it is 0, with which a step costs no more than its non-zeros.
+        Share of the last step that is added to the next, in [0, 1). "auto" is 0.9, and 0 for
+        sparse rows, where a step then costs no more than their non-zero entries. Only used when
+        ``solver="sgd"`` and by ``partial_fit``.
     nesterovs_momentum : bool, default=False
-        Whether the gradient's own share is added once more, as if one step ahead.
+        Whether to use Nesterov's momentum. Only used when ``solver="sgd"`` and by
+        ``partial_fit``.
     average : bool or "auto", default="auto"
         Whether the model is the average of the iterates, with most of the weight on the later
         ones (polynomial-decay averaging). "auto" averages if ``learning_rate_init="auto"`` and
-        there is no L1 penalty, whose zeros an average would lose.
+        there is no L1 penalty, since an average would lose its zeros. Only used when
+        ``solver="sgd"`` and by ``partial_fit``.
     shuffle : bool, default=True
-        Whether to draw the rows in another order each epoch.
+        Whether to shuffle the rows before each epoch. Only used when ``solver="sgd"`` and by
+        ``partial_fit``.
     early_stopping : bool, default=False
-        Whether to set rows aside, end when their score has not risen by ``tol`` for
-        ``n_iter_no_change`` iterations, and keep the best model, be it the start. All
-        solvers do.
+        Whether to set some rows aside for validation, and end the fit when their score has not
+        risen by ``tol`` for ``n_iter_no_change`` iterations. The model with the best score is
+        kept, which may be the one that the fit started from. Works with every solver.
     validation_fraction : float, default=0.1
-        Share of the rows set aside, in (0, 1). Each class keeps a row to train on.
+        Share of the rows that are set aside, in (0, 1). At least one row of each class is kept
+        for training. Only used when ``early_stopping`` is True.
     n_iter_no_change : int, default=5
-        How long to wait for better.
+        Number of iterations or epochs without improvement after which a fit ends. Only used when
+        ``early_stopping`` is True or ``solver="sgd"``.
 
     Attributes
     ----------
@@ -137,18 +182,28 @@ class SoftmaxRegressionClassifier(SoftmaxPredictor):
         Number of iterations or epochs; 0 where a warm start is at the optimum. After
         ``partial_fit``, also its calls.
     loss_curve_ : list of float
-        The objective after each iteration (divided by the sum of weights: a mean, in nats);
-        for "sgd", the mean over each epoch's batches. On large sparse X "lbfgs" begins with
-        sweeps over the rows, whose loss is that of each row when it was its turn. Where
-        "lbfgs" took no iteration, it holds the objective at the start alone.
+        The objective after each iteration, divided by the sum of weights: a mean, in nats. For
+        "sgd", the mean over the batches of each epoch. On large sparse X, "lbfgs" begins with
+        sweeps over the rows; the loss of a sweep is that of each row when it was its turn. If
+        "lbfgs" took no iteration, the list holds the objective at the start.
     duality_gap_ : float
         An upper bound of how far the objective is above its minimum, in the unit of
-        ``loss_curve_``, whatever the solver did; up to rounding errors. It is small at the optimum,
-        and may be loose where a feature is large and hardly penalised. ``np.inf`` without a penalty
-        (``C=np.inf``), where there is no such bound. After :meth:`fit` only.
+        ``loss_curve_``, up to rounding errors. It holds whatever the solver did. It is small at
+        the optimum, and may be loose where a feature is large and hardly penalised. Without a
+        penalty (``C=np.inf``) there is no such bound, and it is ``np.inf``. Not set by
+        :meth:`partial_fit`.
+    stop_reason_ : str
+        Why the fit ended. Not set by :meth:`partial_fit`.
+
+        - "converged": within ``tol`` of the optimum; for "sgd", the loss no longer falls.
+        - "max_iter": after ``max_iter`` iterations.
+        - "validation": the score of the validation rows no longer rises.
+        - "callback": a callback asked for it.
+        - "precision": rounding errors hide any further decrease of the loss.
+        - "digits": the coefficients need more digits than their dtype has.
     validation_score_curve_ : list of float
         Mean log-likelihood (the negative log loss, in nats) of the validation rows after each
-        iteration. Only after ``fit`` with ``early_stopping``.
+        iteration. Only set by :meth:`fit` with ``early_stopping``.
     n_features_in_ : int
         Number of features seen during ``fit``.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -161,12 +216,15 @@ class SoftmaxRegressionClassifier(SoftmaxPredictor):
 
     Notes
     -----
-    Dense X is never copied as a whole, nor is CSR that is canonical: columns sorted, none twice in
-    a row. Of other sparse matrices a canonical copy is made. What is passed is never changed.
-    float32 stays float32 in the matrix products; loss and parameters are float64 while fitting.
-    Where a feature's mean is more than a thousand standard deviations from zero float32 would lose
-    too many digits: then products are taken in float64, and ``coef_`` is of that dtype if it must
-    be. With the same data, parameters and number of threads the result is the same to the bit.
+    What is passed is never changed. Dense X is never copied as a whole, and neither is a CSR
+    matrix in canonical form, in which the columns of each row are sorted and none occurs twice.
+    Other sparse matrices are copied into that form.
+
+    float32 X stays float32 in the matrix products, while the loss and the parameters are float64
+    during the fit. If the mean of a feature is more than a thousand standard deviations away from
+    zero, float32 would lose too many digits. Products are then taken in float64, and ``coef_`` is
+    float64 too where it must be. The same data, parameters and number of threads give the same
+    result, to the bit.
 
     Examples
     --------
@@ -210,6 +268,7 @@ class SoftmaxRegressionClassifier(SoftmaxPredictor):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     }
 
+    @explains_other_names
     def __init__(
         self,
         *,
@@ -307,7 +366,8 @@ class SoftmaxRegressionClassifier(SoftmaxPredictor):
             context.call_on_fit_task_begin(estimator=self, **reported)
             observer = None
             if self.verbose or hasattr(self, "_skl_callbacks"):
-                observer = Observer(self, context, reported, self.verbose)
+                unit = "epoch" if self.solver == "sgd" else "iteration"
+                observer = Observer(self, context, reported, self.verbose, unit)
             with refused_if_not_finite(self, data):
                 fitted = fit_all(self, data, start, observer)
             training = fitted.training
@@ -316,8 +376,12 @@ class SoftmaxRegressionClassifier(SoftmaxPredictor):
                 loss_curve = [start_loss]
             self._take(fitted, n_iter=training.state.n_iter, loss_curve=loss_curve)
             self.duality_gap_ = fitted.duality_gap
+            self.stop_reason_ = training.reason
             if self.early_stopping:
                 self.validation_score_curve_ = training.validation_scores
+            if self.verbose:
+                self._tell_end(fitted.solver)
+            self._warn_of_idle_parameters()
             self._warn_unless_converged(training, fitted.solver)
             for said in fitted.warnings:
                 warnings.warn(said, ConvergenceWarning, stacklevel=4)
@@ -376,7 +440,7 @@ class SoftmaxRegressionClassifier(SoftmaxPredictor):
 
     def _take(self, fitted, *, n_iter, loss_curve):
         """Set the fitted attributes, and none but those of this fit."""
-        for name in ("validation_score_curve_", "duality_gap_"):
+        for name in ("validation_score_curve_", "duality_gap_", "stop_reason_"):
             if hasattr(self, name):
                 delattr(self, name)
         for name, value in fitted.model.items():
@@ -384,6 +448,31 @@ class SoftmaxRegressionClassifier(SoftmaxPredictor):
         self._stream = fitted.stream
         self.n_iter_ = np.array([n_iter], dtype=np.int32)
         self.loss_curve_ = loss_curve
+
+    def _tell_end(self, solver):
+        unit = "epochs" if solver == "sgd" else "iterations"
+        print(
+            f"[{type(self).__name__}] {solver} {_ENDINGS[self.stop_reason_]}; "
+            f"{self.n_iter_[0]} {unit} in all"
+        )
+
+    def _warn_of_idle_parameters(self):
+        """Warn of parameters that were set for SGD, where another solver has run."""
+        if self.solver == "sgd":
+            return
+        defaults = inspect.signature(SoftmaxRegressionClassifier).parameters
+        idle = [
+            f"{name}={getattr(self, name)!r}"
+            for name in _SGD_PARAMETERS
+            if getattr(self, name) != defaults[name].default
+        ]
+        if idle:
+            warnings.warn(
+                f"Parameters that had no effect: {', '.join(idle)}. fit uses them only when "
+                f"solver='sgd', and solver is {self.solver!r}. (partial_fit always uses them.)",
+                UserWarning,
+                stacklevel=5,
+            )
 
     def _warn_unless_converged(self, training: Training, solver):
         if training.reason == "max_iter":

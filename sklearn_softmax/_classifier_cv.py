@@ -24,6 +24,7 @@ from ._cross_validation import (
     search,
     select,
 )
+from ._migration import OtherNamesMixin, explains_other_names
 from ._path import Penalties, PenaltyPath, check_Cs, refuse_dask
 from ._predictor import SoftmaxPredictor, publish, snapshot
 from ._rows.blas_threads import BlasRestored
@@ -44,7 +45,7 @@ _SHARED = (
 _NAMED = 3
 
 
-class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
+class SoftmaxRegressionClassifierCV(OtherNamesMixin, SoftmaxPredictor):
     """Softmax regression with C and ``l1_ratio`` chosen by cross-validation.
 
     The model, and the objective that each fit minimises, are those of
@@ -165,6 +166,7 @@ class SoftmaxRegressionClassifierCV(SoftmaxPredictor):
         "solver": [StrOptions({"auto", "lbfgs", "coordinate_descent"})],
     }
 
+    @explains_other_names
     def __init__(
         self,
         *,

@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from . import _targets
+from ._arrays.native import compiled_loops
 from ._curvature.choice import Curvature
 from ._curvature.pairs import PairCurvature
 from ._fitting_sgd import (
@@ -28,6 +29,9 @@ from ._solvers import dual_ascent
 from ._solvers.coordinate_descent import coordinate_descent
 from ._solvers.lbfgs import Iterate, lbfgs
 from ._solvers.training import Training, train
+
+# From so many multiplications an evaluation on, Numba makes a fit much faster.
+_NUMBA_WORK, _NUMBA_SPARSE_WORK = 200_000_000, 10_000_000
 
 
 @dataclass
@@ -100,6 +104,11 @@ def fit_all(estimator, data, start, observer=None):
     Fitted
     """
     with data.rows(estimator.n_jobs) as blocks:
+        if estimator.verbose and _gains_from_numba(blocks):
+            print(
+                f"[{type(estimator).__name__}] this fit would be faster with Numba: "
+                'pip install "sklearn-softmax[fast]"'
+            )
         solver = choose_solver(estimator, blocks)
         score = _set_rows_aside(estimator, data, blocks) if estimator.early_stopping else None
         if solver == "sgd":
@@ -109,6 +118,15 @@ def fit_all(estimator, data, start, observer=None):
         fitted = solve(estimator, data, objective, vector, score=score, observer=observer)
     fitted.stream = Stream(blocks.total_weight, blocks.n_weighted)
     return fitted
+
+
+def _gains_from_numba(blocks):
+    """Return whether Numba is missing where compiled loops would have much to do."""
+    if not (blocks.is_local and blocks.is_numpy):
+        return False
+    least = _NUMBA_SPARSE_WORK if blocks.is_sparse else _NUMBA_WORK
+    is_large = blocks.n_stored * blocks.n_classes >= least
+    return is_large and compiled_loops().add_dense is None
 
 
 def solve(estimator, data, objective, vector, *, score=None, observer=None):

@@ -37,7 +37,7 @@ class SoftmaxPath:
     Attributes
     ----------
     Cs : ndarray of shape (n_Cs,)
-        Inverses of regularization strength, in ascending order.
+        Inverses of the strength of the regularisation, in ascending order.
     coefs : ndarray of shape (n_Cs, n_outputs, n_features)
         Coefficients; ``n_outputs`` is 1 for two classes, else the number of classes.
     intercepts : ndarray of shape (n_Cs, n_outputs)

@@ -3,16 +3,19 @@
 import functools
 
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.callback import CallbackSupportMixin
 from sklearn.linear_model._base import SparseCoefMixin
 from sklearn.utils.validation import check_is_fitted
 
 from . import _prediction
 from ._arrays.portable import in_memory, is_dask, is_foreign, on_device_of, to_numpy
+from ._callbacks import CallbackSupportMixin
+from ._export import ExportMixin
 from ._validation import check_features, check_finite, mean_hits
 
 
-class SoftmaxPredictor(CallbackSupportMixin, SparseCoefMixin, ClassifierMixin, BaseEstimator):
+class SoftmaxPredictor(
+    CallbackSupportMixin, ExportMixin, SparseCoefMixin, ClassifierMixin, BaseEstimator
+):
     """A linear softmax model that has ``coef_``, ``intercept_`` and ``classes_`` once fitted."""
 
     def decision_function(self, X):

@@ -321,8 +321,8 @@ def refuse_for_streams(estimator):
         )
     if estimator.learning_rate == "cosine":
         raise ValueError(
-            "partial_fit does not support learning_rate='cosine', which falls to 0 at the end: a "
-            "stream has none. Use 'invscaling'."
+            "partial_fit does not support learning_rate='cosine', which falls to 0 at the end, "
+            "and a stream has no end. Use 'invscaling'."
         )
     if estimator.class_weight == "balanced":
         raise ValueError(

@@ -27,6 +27,7 @@ References
 """
 
 import math
+from typing import Any, Literal
 
 from array_api_compat import size
 
@@ -39,14 +40,18 @@ __all__ = [
     "cross_entropy_hessp",
     "cross_entropy_loss_gradient",
     "entropy",
+    "kl_divergence",
     "log_softmax",
     "logsumexp",
     "softmax",
     "softmax_jacobian",
 ]
 
+Reduction = Literal["mean", "sum", "none"]
+Unit = Literal["nats", "bits"]
 
-def logsumexp(logits, *, axis=-1):
+
+def logsumexp(logits: Any, *, axis: int = -1) -> Any:
     r"""Compute :math:`\log \sum_k e^{o_k}` without overflow or underflow.
 
     The largest logit is taken out first:
@@ -81,13 +86,19 @@ def logsumexp(logits, *, axis=-1):
     return xp.squeeze(largest, axis=axis) + xp.log(total)
 
 
-def softmax(logits, *, axis=-1, overwrite_logits=False):
-    r"""Compute :math:`p_k = e^{o_k} / \sum_l e^{o_l}`.
+def softmax(
+    logits: Any, *, temperature: float = 1.0, axis: int = -1, overwrite_logits: bool = False
+) -> Any:
+    r"""Compute :math:`p_k = e^{o_k / T} / \sum_l e^{o_l / T}`.
 
     Parameters
     ----------
     logits : array of floats
         Logits, with the classes along ``axis``.
+    temperature : float, default=1.0
+        The temperature :math:`T`, above 0, by which the logits are divided. Above 1 the
+        probabilities are more alike; below 1 the largest stands out more. The most probable class
+        stays the same.
     axis : int, default=-1
         The axis of the classes.
     overwrite_logits : bool, default=False
@@ -102,17 +113,20 @@ def softmax(logits, *, axis=-1, overwrite_logits=False):
     --------
     >>> import numpy as np
     >>> from sklearn_softmax.functional import softmax
-    >>> softmax(np.array([0.0, np.log(3.0)])).round(6)
+    >>> logits = np.array([0.0, np.log(3.0)])
+    >>> softmax(logits).round(6)
     array([0.25, 0.75])
+    >>> softmax(logits, temperature=0.5).round(6)
+    array([0.1, 0.9])
     """
     xp = namespace(logits)
-    shifted = _shift(logits, axis, overwrite_logits, xp)
+    shifted = _tempered(_shift(logits, axis, overwrite_logits, xp), temperature)
     proba = native.exp_inplace(shifted, xp)
     proba /= xp.sum(proba, axis=axis, keepdims=True)
     return proba
 
 
-def log_softmax(logits, *, axis=-1):
+def log_softmax(logits: Any, *, temperature: float = 1.0, axis: int = -1) -> Any:
     r"""Compute :math:`\log p_k = o_k - \log \sum_l e^{o_l}`.
 
     Finite also where the probability itself underflows to zero.
@@ -121,6 +135,8 @@ def log_softmax(logits, *, axis=-1):
     ----------
     logits : array of floats
         Logits, with the classes along ``axis``.
+    temperature : float, default=1.0
+        Divides the logits, as in :func:`softmax`.
     axis : int, default=-1
         The axis of the classes.
 
@@ -137,17 +153,25 @@ def log_softmax(logits, *, axis=-1):
     array([-10000.,      0.], dtype=float32)
     """
     xp = namespace(logits)
-    shifted = _shift(logits, axis, False, xp)
+    shifted = _tempered(_shift(logits, axis, False, xp), temperature)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
-def cross_entropy(logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1, reduction="mean"):
+def cross_entropy(
+    logits: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    reduction: Reduction = "mean",
+) -> Any:
     r"""Compute the cross-entropy :math:`\log\sum_l e^{o_l} - \sum_k y_k o_k`, in nats.
 
     Parameters
     ----------
     logits : array of floats
-        Logits, with the classes along ``axis``.
+        Logits, with the classes along ``axis``. Probabilities are refused: see below.
     y : array
         Either class labels: integers in ``[0, n_classes)`` of the shape of ``logits`` without
         ``axis``; or class probabilities of the shape of ``logits``, which sum to 1 along
@@ -166,6 +190,13 @@ def cross_entropy(logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1
     array
         The loss; zero-dimensional unless ``reduction="none"``.
 
+    Raises
+    ------
+    ValueError
+        If every row of ``logits`` is a probability distribution. Then they are most likely
+        probabilities, and taking their softmax once more would give a wrong loss in silence. If you
+        have probabilities only, pass their logarithms, which are logits.
+
     References
     ----------
     .. [1] Szegedy et al. (2016), section 7.
@@ -182,6 +213,22 @@ def cross_entropy(logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1
     0.726928
     """
     xp = namespace(logits, y)
+    _refuse_probabilities(logits, axis, xp)
+    return _cross_entropy(
+        logits,
+        y,
+        sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
+        axis=axis,
+        reduction=reduction,
+    )
+
+
+def _cross_entropy(
+    logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1, reduction="mean"
+):
+    """Compute :func:`cross_entropy` of what are logits for sure."""
+    xp = namespace(logits, y)
     shifted = _shift(logits, axis, False, xp)
     target_logit = _target_logit(shifted, y, label_smoothing, axis, xp)
     losses = xp.log(xp.sum(native.exp_inplace(shifted, xp), axis=axis)) - target_logit
@@ -192,8 +239,14 @@ def cross_entropy(logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1
 
 
 def cross_entropy_gradient(
-    logits, y, *, sample_weight=None, label_smoothing=0.0, axis=-1, reduction="mean"
-):
+    logits: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    reduction: Reduction = "mean",
+) -> Any:
     r"""Compute the gradient of :func:`cross_entropy`, :math:`\mathrm{softmax}(o) - y`.
 
     Parameters
@@ -215,6 +268,7 @@ def cross_entropy_gradient(
     >>> cross_entropy_gradient(np.zeros((1, 4)), np.array([2]))
     array([[ 0.25,  0.25, -0.75,  0.25]])
     """
+    _refuse_probabilities(logits, axis, namespace(logits, y))
     return cross_entropy_loss_gradient(
         logits,
         y,
@@ -226,16 +280,18 @@ def cross_entropy_gradient(
 
 
 def cross_entropy_loss_gradient(
-    logits,
-    y,
+    logits: Any,
+    y: Any,
     *,
-    sample_weight=None,
-    label_smoothing=0.0,
-    axis=-1,
-    reduction="mean",
-    overwrite_logits=False,
-):
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    reduction: Reduction = "mean",
+    overwrite_logits: bool = False,
+) -> tuple[Any, Any]:
     """Compute :func:`cross_entropy` and its gradient in one pass over the logits.
+
+    It is what a solver calls many times, and does not look whether the logits are probabilities.
 
     Parameters
     ----------
@@ -289,7 +345,7 @@ def cross_entropy_loss_gradient(
     return loss, gradient
 
 
-def softmax_jacobian(proba, *, axis=-1):
+def softmax_jacobian(proba: Any, *, axis: int = -1) -> Any:
     r"""Compute the Jacobian of softmax, :math:`\operatorname{diag}(p) - p p^\top`.
 
     It is also the Hessian of the cross-entropy with respect to the logits, for any target.
@@ -323,7 +379,7 @@ def softmax_jacobian(proba, *, axis=-1):
     return column * (identity - row)
 
 
-def cross_entropy_hessp(proba, vector, *, axis=-1):
+def cross_entropy_hessp(proba: Any, vector: Any, *, axis: int = -1) -> Any:
     r"""Compute the Hessian-vector product :math:`(\operatorname{diag}(p) - p p^\top) v`.
 
     Equal to :math:`p \odot (v - p^\top v)`: linear in the number of classes.
@@ -353,7 +409,7 @@ def cross_entropy_hessp(proba, vector, *, axis=-1):
     return proba * (vector - xp.sum(proba * vector, axis=axis, keepdims=True))
 
 
-def entropy(proba, *, axis=-1, unit="nats"):
+def entropy(proba: Any, *, axis: int = -1, unit: Unit = "nats") -> Any:
     r"""Compute the entropy :math:`-\sum_k p_k \log p_k` of each distribution.
 
     It is the least cross-entropy that any prediction can have on targets drawn from ``proba``,
@@ -380,12 +436,90 @@ def entropy(proba, *, axis=-1, unit="nats"):
     >>> float(entropy(np.full(8, 1 / 8), unit="bits"))
     3.0
     """
-    if unit not in ("nats", "bits"):
-        raise ValueError(f"unit must be 'nats' or 'bits', got {unit!r}.")
+    _check_unit(unit)
     xp = namespace(proba)
     one = xp.ones((), dtype=proba.dtype, device=proba.device)
     nats = -xp.sum(proba * xp.log(xp.where(proba > 0, proba, one)), axis=axis)
     return nats / math.log(2.0) if unit == "bits" else nats
+
+
+def kl_divergence(logits: Any, y: Any, *, axis: int = -1, unit: Unit = "nats") -> Any:
+    r"""Compute the Kullback-Leibler divergence :math:`\sum_k y_k \log (y_k / p_k)` of each row.
+
+    It is the part of the cross-entropy that a better prediction could save: the cross-entropy
+    between the target and :math:`p = \mathrm{softmax}(o)`, minus the entropy of the target. It is
+    0 where both agree, and never negative.
+
+    Parameters
+    ----------
+    logits : array of floats
+        Logits of the prediction, with the classes along ``axis``. The logarithms of probabilities
+        are logits.
+    y : array of floats
+        Target distributions, in the shape of ``logits``.
+    axis : int, default=-1
+        The axis of the classes.
+    unit : {"nats", "bits"}, default="nats"
+        Natural logarithm, or logarithm to the base 2.
+
+    Returns
+    -------
+    array
+        Shape of ``logits`` without ``axis``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_softmax.functional import kl_divergence
+    >>> prediction = np.log(np.array([0.5, 0.25, 0.25]))
+    >>> target = np.array([1.0, 0.0, 0.0])
+    >>> round(float(kl_divergence(prediction, target, unit="bits")), 6)
+    1.0
+    """
+    _check_unit(unit)
+    xp = namespace(logits, y)
+    _refuse_probabilities(logits, axis, xp)
+    if y.shape != logits.shape:
+        raise ValueError(
+            f"y must be distributions in the shape of logits, {tuple(logits.shape)}; its shape is "
+            f"{tuple(y.shape)}. For labels the divergence is the cross-entropy."
+        )
+    one = xp.ones((), dtype=y.dtype, device=y.device)
+    zero = xp.zeros((), dtype=y.dtype, device=y.device)
+    # (Where y is 0 the logit may be minus infinity.)
+    gaps = xp.log(xp.where(y > 0, y, one)) - xp.where(y > 0, log_softmax(logits, axis=axis), zero)
+    nats = xp.sum(y * gaps, axis=axis)
+    return nats / math.log(2.0) if unit == "bits" else nats
+
+
+def _refuse_probabilities(logits, axis, xp):
+    """Raise an error if all rows are distributions, which logits are only by chance."""
+    if not size(logits) or not xp.isdtype(logits.dtype, "real floating"):
+        return
+    sums = xp.sum(logits, axis=axis)
+    tolerance = 8 * logits.shape[axis] * xp.finfo(logits.dtype).eps
+    if bool(xp.all(logits >= 0)) and bool(xp.all(xp.abs(sums - 1) <= tolerance)):
+        raise ValueError(
+            "logits look like probabilities: no entry is negative, and each row sums to 1. The "
+            "loss is computed from logits, since probabilities lose digits and underflow to 0. "
+            "Pass the logits (decision_function, or predict_log_proba), or the logarithms of the "
+            "probabilities. If they are logits indeed, subtract 1 from all of them: that changes "
+            "no result."
+        )
+
+
+def _check_unit(unit):
+    if unit not in ("nats", "bits"):
+        raise ValueError(f"unit must be 'nats' or 'bits', got {unit!r}.")
+
+
+def _tempered(shifted, temperature):
+    """Return logits, already less their maximum, divided by a temperature."""
+    if temperature == 1.0:
+        return shifted
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be a finite number above 0, got {temperature!r}.")
+    return shifted / temperature
 
 
 def _shift(logits, axis, overwrite, xp):

@@ -7,8 +7,11 @@ compared where they have converged, or by the objective.
 
 import numpy as np
 import scipy.sparse as sp
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.fixes import parse_version
 
 from sklearn_softmax import SoftmaxRegressionClassifier
 
@@ -16,6 +19,15 @@ from sklearn_softmax import SoftmaxRegressionClassifier
 def converged(**options):
     """Return a classifier that goes on until it is at the optimum."""
     return SoftmaxRegressionClassifier(**{"tol": 1e-8, **options})
+
+
+def logistic_regression(*, l1_ratio=0.0, **options):
+    """Return scikit-learn's; before 1.8 its l1_ratio has no effect without the penalty's name."""
+    if l1_ratio:
+        options["l1_ratio"] = l1_ratio
+        if parse_version(sklearn.__version__) < parse_version("1.8"):
+            options["penalty"] = "elasticnet"
+    return LogisticRegression(**options)
 
 
 def assert_same_optimum(clf, expected):

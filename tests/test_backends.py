@@ -219,7 +219,7 @@ def test_warm_start_and_callbacks(table, move, capsys):
     clf.fit(move(X), y).fit(X, y).fit(move(X), y)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 4
-    loss = float(lines[-1].split()[-1])
+    loss = float(lines[-2].split()[-1])  # (The last line says why the fit has ended.)
     clf.set_params(max_iter=1000, tol=1e-8).fit(move(X), y)
     assert clf.loss_curve_[0] <= loss * (1 + 1e-7)  # (as it was printed)
     assert_same_optimum(clf, converged().fit(X, y))

@@ -226,7 +226,7 @@ def test_early_stopping_keeps_the_best(wine):
 def test_each_iteration_is_told(wine, capsys):
     X, y = wine
     clf = descent(l1_ratio=1.0, verbose=1).fit(X, y)
-    assert capsys.readouterr().out.count("iteration") == clf.n_iter_[0]
+    assert capsys.readouterr().out.count("] iteration ") == clf.n_iter_[0]
 
 
 def test_too_large_a_support_is_left_to_the_orthant_wise_solver(monkeypatch):

@@ -424,6 +424,7 @@ def slow_rows(block):
     return block
 
 
+@pytest.mark.needs_sklearn("1.9")
 @pytest.mark.parametrize("persisted", [True, False])
 def test_a_killed_worker_is_made_up_for(fragile_cluster, table, persisted):
     X, y, weight = table

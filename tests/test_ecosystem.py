@@ -1,5 +1,7 @@
 """Used as any scikit-learn classifier is: pipelines, searches, meta-estimators, callbacks."""
 
+import types
+
 import matplotlib
 import numpy as np
 import pytest
@@ -7,7 +9,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 from sklearn.base import is_classifier
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.ensemble import VotingClassifier
 from sklearn.feature_selection import SelectFromModel
 from sklearn.inspection import DecisionBoundaryDisplay, permutation_importance
@@ -17,7 +18,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_softmax import SoftmaxRegressionClassifier
+from sklearn_softmax import SoftmaxRegressionClassifier, _fitting
 
 matplotlib.use("Agg")
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -44,7 +45,10 @@ def test_scores_are_those_of_logistic_regression(wine):
     assert_allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["sigmoid", "isotonic", "temperature"])
+@pytest.mark.parametrize(
+    "method",
+    ["sigmoid", "isotonic", pytest.param("temperature", marks=pytest.mark.needs_sklearn("1.8"))],
+)
 def test_calibration(iris, method):
     X, y = iris
     clf = CalibratedClassifierCV(SoftmaxRegressionClassifier(), method=method).fit(X, y)
@@ -133,6 +137,7 @@ class Recorder:
         return len(self.accuracies) == self.stop_after
 
 
+@pytest.mark.needs_sklearn("1.9")
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
 def test_callbacks_see_every_iteration(wine, solver):
     X, y = wine
@@ -145,6 +150,7 @@ def test_callbacks_see_every_iteration(wine, solver):
     assert recorder.accuracies[-1] == clf.score(X, y)
 
 
+@pytest.mark.needs_sklearn("1.9")
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
 def test_a_callback_can_stop_the_fit(wine, solver):
     X, y = wine
@@ -152,11 +158,15 @@ def test_a_callback_can_stop_the_fit(wine, solver):
     clf.set_callbacks(Recorder(stop_after=3)).fit(X, y)
     assert_array_equal(clf.n_iter_, [3])
     assert len(clf.loss_curve_) == 3
+    assert clf.stop_reason_ == "callback"
     assert clf.score(X, y) > 0.5
 
 
+@pytest.mark.needs_sklearn("1.9")
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
 def test_progress_bar_and_scoring_monitor(wine, solver, capsys):
+    from sklearn.callback import ProgressBar, ScoringMonitor
+
     X, y = wine
     monitor = ScoringMonitor(scoring=["accuracy", "neg_log_loss"])
     clf = SoftmaxRegressionClassifier(solver=solver, random_state=0)
@@ -168,9 +178,12 @@ def test_progress_bar_and_scoring_monitor(wine, solver, capsys):
     assert "SoftmaxRegressionClassifier - fit" in capsys.readouterr().out
 
 
+@pytest.mark.needs_sklearn("1.9")
 @quiet
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
 def test_callbacks_within_a_grid_search(wine, solver):
+    from sklearn.callback import ProgressBar, ScoringMonitor
+
     X, y = wine
     clf = SoftmaxRegressionClassifier(solver=solver, max_iter=5, random_state=0)
     monitor = ScoringMonitor(scoring="accuracy")
@@ -183,12 +196,56 @@ def test_callbacks_within_a_grid_search(wine, solver):
 def test_verbose_prints_a_line_an_iteration(wine, capsys):
     X, y = wine
     clf = SoftmaxRegressionClassifier(verbose=1).fit(X, y)
-    lines = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
     assert len(lines) == clf.n_iter_[0]
     assert lines[-1].startswith("[SoftmaxRegressionClassifier] iteration")
     assert lines[-1].endswith(f"loss {clf.loss_curve_[-1]:.8g}")
+    assert last == (
+        f"[SoftmaxRegressionClassifier] lbfgs converged; {clf.n_iter_[0]} iterations in all"
+    )
     clf.partial_fit(X, y)
     assert "call" in capsys.readouterr().out
+
+
+def test_verbose_of_epochs_with_validation_rows(wine, capsys):
+    X, y = wine
+    clf = SoftmaxRegressionClassifier(
+        solver="sgd", early_stopping=True, n_iter_no_change=2, random_state=0, verbose=1
+    )
+    *lines, last = clf.fit(X, y) and capsys.readouterr().out.splitlines()
+    scores = clf.validation_score_curve_
+    assert len(lines) == len(scores) == clf.n_iter_[0]
+    for number, (line, score) in enumerate(zip(lines, scores, strict=True), 1):
+        assert line.startswith(f"[SoftmaxRegressionClassifier] epoch {number}: loss ")
+        assert line.endswith(f"validation score {score:.8g}")
+    assert clf.stop_reason_ == "validation"
+    assert "validation score no longer rises" in last
+
+
+def test_verbose_names_numba_where_it_is_missed(wine, capsys, monkeypatch):
+    X, y = wine
+
+    def is_named(*, least_work, is_installed):
+        loops = types.SimpleNamespace(add_dense="a loop" if is_installed else None)
+        monkeypatch.setattr(_fitting, "_NUMBA_WORK", least_work)
+        monkeypatch.setattr(_fitting, "compiled_loops", lambda: loops)
+        SoftmaxRegressionClassifier(verbose=1).fit(X, y)
+        return capsys.readouterr().out.count("sklearn-softmax[fast]") == 1
+
+    assert is_named(least_work=X.size * 3, is_installed=False)
+    assert not is_named(least_work=X.size * 3 + 1, is_installed=False)
+    assert not is_named(least_work=X.size * 3, is_installed=True)
+
+
+@quiet
+def test_the_reason_of_a_stop_is_public(wine):
+    X, y = wine
+    clf = SoftmaxRegressionClassifier().fit(X, y)
+    assert clf.stop_reason_ == "converged"
+    assert clf.set_params(max_iter=1).fit(X, y).stop_reason_ == "max_iter"
+    assert not hasattr(clf.partial_fit(X, y), "stop_reason_")
+    sgd = SoftmaxRegressionClassifier(solver="sgd", random_state=0).fit(X, y)
+    assert sgd.stop_reason_ == "converged"
 
 
 def test_concurrent_fits_in_threads(wine):

@@ -161,6 +161,93 @@ def test_entropy_is_the_least_cross_entropy(problem):
     assert (elsewhere > at_truth).all()
 
 
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 7.0])
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_temperature_divides_the_logits(xp, problem, temperature, axis):
+    logits = problem[0]
+    (o,) = move(xp, logits)
+    options = {"temperature": temperature, "axis": axis}
+    proba = scipy.special.softmax(logits / temperature, axis=axis)
+    log_proba = scipy.special.log_softmax(logits / temperature, axis=axis)
+    assert_allclose(to_numpy(F.softmax(o, **options)), proba, rtol=1e-13)
+    # (Near a probability of 1 the logarithm is as precise as 1 is.)
+    assert_allclose(to_numpy(F.log_softmax(o, **options)), log_proba, rtol=1e-13, atol=1e-15)
+    assert_array_equal(to_numpy(o), logits)
+    scratch = xp.asarray(logits, copy=True)
+    overwritten = F.softmax(scratch, overwrite_logits=True, **options)
+    assert_array_equal(to_numpy(overwritten), to_numpy(F.softmax(o, **options)))
+
+
+def test_low_temperatures_do_not_overflow():
+    logits = np.array([1e4, 0.0], dtype=np.float32)
+    assert_array_equal(F.softmax(logits, temperature=1e-3), [1, 0])
+    assert F.log_softmax(logits, temperature=1e-3)[0] == 0
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, np.inf, np.nan])
+def test_temperatures_that_are_none(temperature):
+    for function in (F.softmax, F.log_softmax):
+        with pytest.raises(ValueError, match="temperature must be a finite number above 0, got"):
+            function(np.zeros(2), temperature=temperature)
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_probabilities_are_refused(xp, problem, axis):
+    """And what differs from them by a constant, which has the same softmax, is not."""
+    logits, labels, soft, _ = problem
+    proba = scipy.special.softmax(logits, axis=axis)
+    y = labels if axis == -1 else np.zeros(4, dtype=int)
+    p, yy, target = move(xp, proba, y, soft)
+    for dtype in (xp.float32, xp.float64):
+        cast = xp.astype(p, dtype)
+        for function in (F.cross_entropy, F.cross_entropy_gradient):
+            with pytest.raises(ValueError, match="look like probabilities"):
+                function(cast, yy, axis=axis)
+        with pytest.raises(ValueError, match="look like probabilities"):
+            F.kl_divergence(cast, target, axis=axis)
+    shifted = float(F.cross_entropy(p - 1.0, yy, axis=axis))
+    by_rows = scipy.special.log_softmax(proba, axis=axis)
+    taken = np.take_along_axis(by_rows, np.expand_dims(y, axis), axis)
+    assert_allclose(shifted, -taken.mean(), rtol=1e-13)
+    assert np.isfinite(float(F.cross_entropy(xp.log(p), yy, axis=axis)))
+
+
+def test_logits_that_are_distributions_in_some_rows_only(problem):
+    logits, labels, soft, _ = problem
+    mixed = np.concatenate([soft, logits[:1]])
+    F.cross_entropy(mixed, np.append(labels, 0))
+    F.cross_entropy(np.zeros((0, 3)), np.zeros(0, dtype=int), reduction="sum")
+
+
+def test_kl_divergence(xp, problem):
+    logits, _, soft, _ = problem
+    soft[0] = [1, 0, 0, 0]
+    o, y = move(xp, logits, soft)
+    expected = scipy.special.rel_entr(soft, scipy.special.softmax(logits, axis=1)).sum(axis=1)
+    got = to_numpy(F.kl_divergence(o, y))
+    assert_allclose(got, expected, rtol=1e-12)
+    assert_allclose(to_numpy(F.kl_divergence(o, y, unit="bits")), expected / np.log(2), rtol=1e-12)
+    gap = to_numpy(F.cross_entropy(o, y, reduction="none")) - to_numpy(F.entropy(y))
+    assert_allclose(got, gap, rtol=1e-11)
+    columns = [xp.asarray(array.T, copy=True) for array in (logits, soft)]
+    assert_allclose(to_numpy(F.kl_divergence(*columns, axis=0)), got, rtol=1e-13)
+
+
+def test_kl_divergence_at_its_ends():
+    with np.errstate(divide="ignore"):
+        target = np.array([0.5, 0.5, 0.0])
+        same = np.log(target)
+    assert F.kl_divergence(same, target) == 0
+    assert F.kl_divergence(np.array([0.0, -np.inf, 0.0]), target) == np.inf
+
+
+def test_kl_divergence_refuses_labels():
+    with pytest.raises(ValueError, match="For labels the divergence is the cross-entropy"):
+        F.kl_divergence(np.zeros((2, 3)), np.array([0, 1]))
+    with pytest.raises(ValueError, match="unit must be"):
+        F.kl_divergence(np.zeros(2), np.array([0.0, 1.0]), unit="bytes")
+
+
 def test_higher_dimensions(rng):
     logits, labels = rng.standard_normal((2, 3, 4)), rng.integers(0, 4, (2, 3))
     loss, gradient = F.cross_entropy_loss_gradient(logits, labels, reduction="sum")

@@ -127,8 +127,9 @@ def test_two_classes_are_a_sigmoid(problem):
 def test_rows_without_weight_are_absent(solver, iris):
     X, y = iris
     weight = np.where(np.arange(150) % 2 == 0, 1.0, 0.0)
-    options = {"solver": solver, "random_state": 0, "shuffle": False, "batch_size": 20}
-    options["tol"] = 1e-8 if solver == "lbfgs" else 1e-4
+    options = {"solver": solver, "random_state": 0, "tol": 1e-8}
+    if solver == "sgd":
+        options |= {"shuffle": False, "batch_size": 20, "tol": 1e-4}
     expected = SoftmaxRegressionClassifier(**options).fit(X[::2], y[::2])
     wild = np.where(weight[:, None] > 0, X, 1e6)
     clf = SoftmaxRegressionClassifier(**options).fit(wild, y, weight)

@@ -10,21 +10,24 @@ from pathlib import Path
 
 import pytest
 
-import sklearn_softmax
-from sklearn_softmax import (
-    SoftmaxRegressionClassifier,
-    SoftmaxRegressionClassifierCV,
-    functional,
-)
+import sklearn_softmax.onnx
+from sklearn_softmax import SoftmaxRegressionClassifier, SoftmaxRegressionClassifierCV
 
 PACKAGE = Path(sklearn_softmax.__file__).parent
 # Each folder, and each file on top, may import those after it, and no others; "" is the public top.
 LAYERS = [
+    "onnx",
+    "inspection",
+    "metrics",
+    "model_selection",
     "_classifier_cv",
     "_cross_validation",
     "_path",
     "_classifier",
+    "_migration",
     "_predictor",
+    "_callbacks",
+    "_export",
     "_fitting",
     "_prediction",
     "_fitting_sgd",
@@ -112,20 +115,26 @@ def test_only_some_modules_know_scikit_learn():
     users = {
         name
         for name in MODULES
-        if re.search(r"^from sklearn\b", (PACKAGE / f"{name}.py").read_text(), re.M)
+        if re.search(r"^ *from sklearn\b", (PACKAGE / f"{name}.py").read_text(), re.M)
     }
     assert users == {
         "_arrays/data_frames",
+        "_callbacks",
         "_classifier",
         "_classifier_cv",
         "_cross_validation",
+        "_export",
         "_fitting_sgd",
         "_labels",
+        "_migration",
         "_path",
         "_predictor",
         "_rows/dask/data",
         "_targets",
         "_validation",
+        "inspection",
+        "metrics",
+        "model_selection",
     }
 
 
@@ -135,21 +144,31 @@ def test_public_names():
         "SoftmaxRegressionClassifier",
         "SoftmaxRegressionClassifierCV",
         "functional",
+        "inspection",
+        "metrics",
+        "model_selection",
         "softmax_path",
     ]
-    defined = {
+    modules = [getattr(sklearn_softmax, name) for name in sklearn_softmax.__all__]
+    for module in [*modules, sklearn_softmax.onnx]:
+        if inspect.ismodule(module):
+            assert module.__all__ == sorted(module.__all__)
+            assert public_names_of(module) == set(module.__all__)
+
+
+def public_names_of(module):
+    """Return the names of what a module defines for others."""
+    return {
         name
-        for name, value in vars(functional).items()
-        if inspect.isfunction(value) and value.__module__ == functional.__name__
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     }
-    assert {name for name in defined if not name.startswith("_")} == set(functional.__all__)
-    assert functional.__all__ == sorted(functional.__all__)
 
 
 def test_heavy_libraries_are_not_imported():
     code = "import sys, sklearn_softmax; print(sorted(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("cupy", "dask", "numba", "torch", "polars", "matplotlib"):
+    for name in ("cupy", "dask", "numba", "skl2onnx", "torch", "polars", "matplotlib"):
         assert f"'{name}'" not in run.stdout
 
 
@@ -183,6 +202,41 @@ def test_fitted_attributes_are_documented(wine, clf):
         assert f"\n{name} : " in inspect.getdoc(type(clf))
 
 
-def test_version_is_that_of_the_project():
-    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
-    assert project["project"]["version"] == sklearn_softmax.__version__
+@pytest.fixture
+def project():
+    return tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+
+
+def test_version_is_that_of_the_project(project):
+    assert project["version"] == sklearn_softmax.__version__
+
+
+def test_other_files_name_the_same_versions(project):
+    root = PACKAGE.parent
+    assert f"\nversion: {project['version']}\n" in (root / "CITATION.cff").read_text()
+    hooks = (root / ".pre-commit-config.yaml").read_text()
+    (ruff,) = [line for line in project["optional-dependencies"]["test"] if "ruff" in line]
+    assert f"rev: v{ruff.removeprefix('ruff==')}\n" in hooks
+    assert f"\n{project['version']} (" in (root / "CHANGELOG.md").read_text()
+
+
+def test_the_package_says_that_it_has_types():
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_the_oldest_versions_are_those_that_are_tested(project):
+    """``.ci/oldest.txt`` pins what pyproject.toml allows at least: all that is needed, and more."""
+    lines = (PACKAGE.parent / ".ci" / "oldest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    optional = [line for extra in project["optional-dependencies"].values() for line in extra]
+    for requirement in project["dependencies"]:
+        assert re.split(r"\W*[<>=]", requirement)[0] in pinned
+    for name, version in pinned.items():
+        floors = [
+            re.search(r">=([\d.]+)", requirement).group(1)
+            for requirement in project["dependencies"] + optional
+            if re.match(rf"{name}\b(?!-)", requirement)
+        ]
+        assert floors
+        for floor in floors:
+            assert version == floor or version.startswith(f"{floor}.")

@@ -10,6 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 from sklearn_softmax import SoftmaxRegressionClassifier
 
+from .optimum import logistic_regression
+
 pytestmark = pytest.mark.usefixtures("both_ways")
 
 SCALES = np.array([1.0, 30.0, 0.05, 1.0, 3.0])
@@ -82,7 +84,7 @@ def test_l1_and_elastic_net(n_classes, l1_ratio, fit_intercept, weighted, C, spa
     options = {"C": C, "l1_ratio": l1_ratio, "fit_intercept": fit_intercept}
     # saga's step sizes do not see weights, so it gets the rows repeated instead.
     repeated = np.repeat(np.arange(len(y)), weight.astype(int) if weighted else 1)
-    reference = LogisticRegression(solver="saga", tol=1e-10, max_iter=100_000, **options)
+    reference = logistic_regression(solver="saga", tol=1e-10, max_iter=100_000, **options)
     reference.fit(X[repeated], y[repeated])
     ours = SoftmaxRegressionClassifier(tol=1e-8, **options)
     ours.fit(sp.csr_matrix(X) if sparse else X, y, weight if weighted else None)

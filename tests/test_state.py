@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_softmax import (
@@ -156,6 +155,7 @@ def test_chunks_of_another_problem(arguments):
         clf.partial_fit(**{**chunk, **arguments})
 
 
+@pytest.mark.needs_sklearn("1.9")
 @pytest.mark.parametrize(
     ("hook", "of_root"),
     [
@@ -312,6 +312,7 @@ def test_predictions_beside_a_thread_that_fits():
 # What is published -------------------------------------------------------------------------
 
 
+@pytest.mark.needs_sklearn("1.9")
 def test_parameters_set_during_a_fit_stay():
     clf = SoftmaxRegressionClassifier()
     callback = Callback("end", False, lambda: clf.set_params(C=7.0))
@@ -347,6 +348,7 @@ def test_a_warm_start_at_the_optimum(l1_ratio):
     assert_allclose(clf.coef_, before, rtol=0, atol=1e-12)
 
 
+@pytest.mark.needs_sklearn("1.9")
 def test_callbacks_see_the_features_of_this_fit():
     """Of the fit that they are called from, and not of the one before."""
 
@@ -405,9 +407,15 @@ def test_copies_in_the_middle_of_a_fit(copied):
     assert_array_equal(middle.fit(X, Y).coef_, clf.coef_)
 
 
-@pytest.mark.parametrize("make", [ProgressBar, lambda: ScoringMonitor(scoring="accuracy")])
-def test_copies_with_callbacks(make, capsys):
-    clf = SoftmaxRegressionClassifier().set_callbacks(make()).fit(X, Y)
+@pytest.mark.needs_sklearn("1.9")
+@pytest.mark.parametrize(
+    ("name", "options"), [("ProgressBar", {}), ("ScoringMonitor", {"scoring": "accuracy"})]
+)
+def test_copies_with_callbacks(name, options, capsys):
+    import sklearn.callback
+
+    callback = getattr(sklearn.callback, name)(**options)
+    clf = SoftmaxRegressionClassifier().set_callbacks(callback).fit(X, Y)
     for copied in (pickle.loads(pickle.dumps(clf)), copy.deepcopy(clf), clone(clf)):
         assert_array_equal(copied.fit(X, Y).coef_, clf.coef_)
         assert len(copied._skl_callbacks) == 1

@@ -159,6 +159,7 @@ def test_a_number_that_is_set_within_is_kept_for_outside():
     threadpool_limits(limits=OUTSIDE, user_api="blas")
 
 
+@pytest.mark.needs_sklearn("1.9")
 def test_a_limit_that_is_lifted_within_a_fit_is_set_again():
     """As another library does when it ends in another thread."""
 

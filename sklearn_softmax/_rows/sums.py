@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import native, portable
-from ..functional import cross_entropy, cross_entropy_loss_gradient, entropy, softmax
+from ..functional import _cross_entropy, cross_entropy_loss_gradient, entropy, softmax
 
 # Centred rows that are in cache while their moments are taken (bytes).
 _CENTRED_BYTES = 1 << 19
@@ -99,7 +99,8 @@ class Loss(_LinearSum):
         """Add what a block contributes."""
         logits = linear_logits(block.X, self.coef, self.intercept, share)
         (loss,) = totals
-        loss += cross_entropy(logits, block.y, sample_weight=block.weight, axis=0, reduction="sum")
+        # (Which does not look whether the logits are probabilities.)
+        loss += _cross_entropy(logits, block.y, sample_weight=block.weight, axis=0, reduction="sum")
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,8 +48,9 @@ def train(iterates, *, max_iter, score=None, tol=0.0, n_iter_no_change=5, observ
         ``score(vector)`` is the score on validation rows, the higher the better. When it has
         not risen by ``tol`` for ``n_iter_no_change`` iterations, training ends.
     observer : object or None
-        ``observer.begin(state)`` is called before each iteration and ``observer.end(state)``
-        after it; training ends if that returns True.
+        ``observer.begin(state)`` is called before each iteration and
+        ``observer.end(state, score)`` after it, with the score of the validation rows or None;
+        training ends if that returns True.
 
     Returns
     -------
@@ -66,17 +67,19 @@ def train(iterates, *, max_iter, score=None, tol=0.0, n_iter_no_change=5, observ
             observer.begin(state)
         uphold_limit()
         before, state = state, next(iterates)
-        stop = observer is not None and observer.end(state)
-        if state is before:  # the solver found no way on
+        is_over = state is before  # the solver found no way on
+        value = None if score is None or is_over else score(state.vector)
+        stop = observer is not None and observer.end(state, value)
+        if is_over:
             break
         training.state = state
         training.loss_curve.append(state.loss)
-        if score is None:
+        if value is None:
             training.vector = state.vector
         else:
-            training.validation_scores.append(score(state.vector))
+            training.validation_scores.append(value)
             best = progress.best
-            stalled = progress.has_stalled(-training.validation_scores[-1])
+            stalled = progress.has_stalled(-value)
             if progress.best < best:
                 training.vector = state.vector
             if stalled:
@@ -103,13 +106,16 @@ class Observer:
         ``X``, ``y`` and ``metadata`` for the callbacks.
     verbose : int
         Above 0, one line an iteration is printed.
+    unit : {"iteration", "epoch"}
+        What the solver calls an iteration.
     """
 
-    def __init__(self, estimator, context, data, verbose):
+    def __init__(self, estimator, context, data, verbose, unit="iteration"):
         self._estimator = estimator
         self._context = context
         self._data = data
         self._verbose = verbose
+        self._unit = unit
         self._has_callbacks = hasattr(estimator, "_skl_callbacks")
 
     def watch(self, model):
@@ -122,13 +128,17 @@ class Observer:
             self._task = self._context.subcontext(task_name="iteration")
             self._task.call_on_fit_task_begin(**self._arguments(state))
 
-    def end(self, state):
+    def end(self, state, score=None):
         """Report an iteration; return whether a callback asks to stop."""
         if self._verbose:
             name = type(self._estimator).__name__
             count = getattr(state, "n_evaluations", None)
             evaluations = "" if count is None else f" ({count} evaluations)"
-            print(f"[{name}] iteration {state.n_iter}{evaluations}: loss {state.loss:.8g}")
+            validation = "" if score is None else f", validation score {score:.8g}"
+            print(
+                f"[{name}] {self._unit} {state.n_iter}{evaluations}: "
+                f"loss {state.loss:.8g}{validation}"
+            )
         return self._has_callbacks and self._task.call_on_fit_task_end(**self._arguments(state))
 
     def _arguments(self, state):

@@ -1,0 +1,131 @@
+"""Scorers for targets that are distributions over the classes, as well as for labels.
+
+scikit-learn's own scorers take labels only: with soft labels "accuracy" raises an error and
+"neg_log_loss" gives NaN. These scorers take both, and work wherever scikit-learn has a
+``scoring`` parameter, with any classifier that gives probabilities.
+
+Examples
+--------
+>>> import numpy as np
+>>> from sklearn.datasets import load_iris
+>>> from sklearn.model_selection import cross_val_score
+>>> from sklearn_softmax import SoftmaxRegressionClassifier
+>>> from sklearn_softmax.metrics import neg_cross_entropy_scorer
+>>> from sklearn_softmax.model_selection import SoftStratifiedKFold
+>>> X, y = load_iris(return_X_y=True)
+>>> soft = 0.9 * np.eye(3)[y] + 0.1 / 3
+>>> scores = cross_val_score(
+...     SoftmaxRegressionClassifier(),
+...     X,
+...     soft,
+...     cv=SoftStratifiedKFold(5),
+...     scoring=neg_cross_entropy_scorer,
+... )
+>>> scores.round(2)
+array([-0.52, -0.48, -0.53, -0.51, -0.47])
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics._scorer import _BaseScorer
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import _check_sample_weight
+
+from . import _targets
+from ._arrays.portable import in_memory
+from ._labels import as_labels
+from ._validation import mean_hits
+
+__all__ = ["expected_accuracy_scorer", "neg_cross_entropy_scorer"]
+
+
+class _Prediction(NamedTuple):
+    """What a classifier says of some rows, and the classes that it knows."""
+
+    values: np.ndarray
+    classes: np.ndarray
+
+
+class _DistributionScorer(_BaseScorer):
+    """A scorer whose score function is told the classes of the estimator."""
+
+    def __init__(self, name, score_func, predict):
+        super().__init__(score_func, 1, {})
+        self._name = name
+        self._predict = predict
+
+    def _score(self, method_caller, estimator, X, y_true, **kwargs):
+        # (The caller would reduce the probabilities of two classes to one column.)
+        prediction = _Prediction(self._predict(estimator, X), np.asarray(estimator.classes_))
+        return self._score_func(y_true, prediction, **kwargs)
+
+    def __repr__(self):
+        return self._name
+
+
+def _log_proba(estimator, X):
+    if hasattr(estimator, "predict_log_proba"):
+        return in_memory(estimator.predict_log_proba(X), "X")
+    with np.errstate(divide="ignore"):
+        return np.log(in_memory(estimator.predict_proba(X), "X"))
+
+
+def _labels(estimator, X):
+    return in_memory(estimator.predict(X), "X")
+
+
+def _mean_log_likelihood(y_true, y_pred, sample_weight=None):
+    log_proba, classes = y_pred
+    if _targets.is_distribution(y_true):
+        _, proba = _targets.check_distribution(y_true, classes)
+        check_consistent_length(log_proba, proba)
+        # (A class that cannot occur counts nothing, also if the model knows that it cannot.)
+        possible = proba > 0
+        gains = np.sum(np.where(possible, proba, 0) * np.where(possible, log_proba, 0), axis=1)
+    else:
+        gains = log_proba[np.arange(len(log_proba)), _positions(y_true, classes, log_proba)]
+    return _weighted_mean(gains, sample_weight)
+
+
+def _positions(y_true, classes, log_proba):
+    labels = as_labels(in_memory(y_true, "y"))
+    check_consistent_length(log_proba, labels)
+    _targets.check_kind(labels, classes)
+    unseen = labels[~np.isin(labels, classes)]
+    if len(unseen):
+        raise ValueError(
+            f"y has the label {unseen[0]!r}, which the estimator was not fitted with: its "
+            "probability is 0, and the cross-entropy is infinite. Stratify the folds by class."
+        )
+    return _targets.encode_labels(labels, classes)[1]
+
+
+def _weighted_mean(values, sample_weight):
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(in_memory(sample_weight, "sample_weight"), values)
+    return float(np.average(values, weights=sample_weight))
+
+
+def _expected_accuracy(y_true, y_pred, sample_weight=None):
+    return mean_hits(y_true, y_pred.values, y_pred.classes, sample_weight)
+
+
+neg_cross_entropy_scorer = _DistributionScorer(
+    "neg_cross_entropy_scorer", _mean_log_likelihood, _log_proba
+)
+"""The negative mean cross-entropy between the targets and the prediction, in nats.
+
+The higher the better. For labels it is scikit-learn's "neg_log_loss", except that probabilities
+are not clipped: a zero probability for what happened gives minus infinity. For distributions it is
+:math:`\\frac{1}{n} \\sum_i \\sum_k y_{ik} \\log p_{ik}`, which is at most minus the mean entropy of
+the targets.
+"""
+
+expected_accuracy_scorer = _DistributionScorer(
+    "expected_accuracy_scorer", _expected_accuracy, _labels
+)
+"""The mean probability that the targets give to the predicted class.
+
+For labels it is the accuracy. It is what :meth:`SoftmaxRegressionClassifier.score` returns.
+"""
