@@ -148,7 +148,10 @@ class LogLikelihood:
         vector = objective.parameters(
             model["coef_"].astype(np.float64), model["intercept_"].astype(np.float64)
         )
-        return -objective.mean_loss(vector, rows, weight)
+        loss = objective.mean_loss(vector, rows, weight)
+        if not np.isfinite(loss):
+            raise ValueError("The loss of the test rows is not finite.")
+        return -loss
 
 
 class Scorer:

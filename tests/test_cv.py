@@ -553,9 +553,11 @@ def test_dask_is_refused(iris):
 
 def test_x_that_is_not_finite(iris):
     X, y = iris[0].copy(), iris[1]
-    X[3, 1] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
-        SoftmaxRegressionClassifierCV().fit(X, y)
+    for value in (np.nan, np.inf):
+        X[3, 1] = value
+        for l1_ratio in (0.0, 1.0):
+            with pytest.raises(ValueError, match="NaN|infinity"):
+                SoftmaxRegressionClassifierCV(l1_ratios=[l1_ratio]).fit(X, y)
 
 
 def test_fits_that_do_not_converge_are_named(wine):

@@ -97,10 +97,12 @@ class Loss(_LinearSum):
 
     def add(self, block, totals, share=None):
         """Add what a block contributes."""
-        logits = linear_logits(block.X, self.coef, self.intercept, share)
         (loss,) = totals
-        # (Which does not look whether the logits are probabilities.)
-        loss += _cross_entropy(logits, block.y, sample_weight=block.weight, axis=0, reduction="sum")
+        options = {"sample_weight": block.weight, "axis": 0, "reduction": "sum"}
+        with np.errstate(over="ignore", invalid="ignore"):  # it shows in the loss
+            logits = linear_logits(block.X, self.coef, self.intercept, share)
+            # (Which does not look whether the logits are probabilities.)
+            loss += _cross_entropy(logits, block.y, **options)
 
 
 @dataclass(frozen=True, eq=False)
