@@ -556,7 +556,7 @@ def test_x_that_is_not_finite(iris):
     for value in (np.nan, np.inf):
         X[3, 1] = value
         for l1_ratio in (0.0, 1.0):
-            with pytest.raises(ValueError, match="NaN|infinity"):
+            with pytest.raises(ValueError, match=r"NaN|infinity"):
                 SoftmaxRegressionClassifierCV(l1_ratios=[l1_ratio]).fit(X, y)
 
 
