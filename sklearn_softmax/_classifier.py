@@ -218,7 +218,8 @@ class SoftmaxRegressionClassifier(OtherNamesMixin, SoftmaxPredictor):
     -----
     What is passed is never changed. Dense X is never copied as a whole, and neither is a CSR
     matrix in canonical form, in which the columns of each row are sorted and none occurs twice.
-    Other sparse matrices are copied into that form.
+    Other sparse matrices are copied into that form. With an L1 penalty and Numba, "auto" takes one
+    copy of sparse X by columns.
 
     float32 X stays float32 in the matrix products, while the loss and the parameters are float64
     during the fit. If the mean of a feature is more than a thousand standard deviations away from
