@@ -10,14 +10,10 @@ from . import _targets
 from ._arrays.native import compiled_loops
 from ._curvature.choice import Curvature
 from ._curvature.pairs import PairCurvature
-from ._fitting_sgd import (
-    SGDChunk,
-    SGDFit,
-    Stream,
-    end_of_chunk,
-    end_of_fit,
-    warning_of_far_features,
-)
+from ._fitting_sgd.chunk import SGDChunk
+from ._fitting_sgd.fit import SGDFit
+from ._fitting_sgd.messages import end_of_chunk, end_of_fit, warning_of_far_features
+from ._fitting_sgd.state import Stream
 from ._objective.duality_gap import duality_gap
 from ._objective.linear import SoftmaxObjective
 from ._objective.minibatches import MinibatchObjective

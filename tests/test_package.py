@@ -124,7 +124,7 @@ def test_only_some_modules_know_scikit_learn():
         "_classifier_cv",
         "_cross_validation",
         "_export",
-        "_fitting_sgd",
+        "_fitting_sgd/settings",
         "_labels",
         "_migration",
         "_path",

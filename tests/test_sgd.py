@@ -14,7 +14,8 @@ from sklearn.datasets import load_digits, load_wine, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
-from sklearn_softmax import SoftmaxRegressionClassifier, _fitting_sgd, functional
+from sklearn_softmax import SoftmaxRegressionClassifier, functional
+from sklearn_softmax._fitting_sgd import fit as _sgd_fit
 from sklearn_softmax._solvers.sgd import Epoch, Schedule, sgd
 from sklearn_softmax._solvers.sgd_steps import Momentum, proximal_point
 
@@ -314,7 +315,7 @@ def test_auto_undoes_correlations(digits):
 @quiet
 def test_auto_lowers_a_rate_that_is_too_large(wine, monkeypatch):
     X, y = wine
-    monkeypatch.setattr(_fitting_sgd, "stable_rate", lambda *args: 1e4)
+    monkeypatch.setattr(_sgd_fit, "stable_rate", lambda *args: 1e4)
     clf = SoftmaxRegressionClassifier(solver="sgd", random_state=0).fit(X, y)
     assert clf.score(X, y) > 0.9
 

@@ -8,7 +8,8 @@
 - :mod:`.sgd`: epochs of minibatch SGD, and how the learning rate falls. :mod:`.sgd_steps` takes a
   step. :mod:`.sgd_metric` says which scales and rate the rows bear, and
   :mod:`sklearn_softmax._fitting_sgd` chooses between that and what the user gives.
-  :mod:`.sgd_moments` keeps what the rows of a stream have been like.
+  :mod:`.sgd_moments` keeps what the rows of a stream have been like. :mod:`.sgd_rescaling` takes
+  the state to other scales.
 - :mod:`.training`: the loop around a solver: what is recorded, who is told, when it ends.
   :mod:`.progress` tells when a curve has stopped falling.
 
