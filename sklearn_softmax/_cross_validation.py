@@ -94,7 +94,7 @@ def folds_of(estimator, data, blocks, parts, Cs):
         )
         _refuse_unknown_classes(estimator, data, weight, number)
         own = replace(data, weight=weight, class_weight=of_classes)
-        # Nothing of the other rows is known to a fold: neither their scale, nor their models.
+        # A fold learns nothing from the rows that it holds out: scale and start are its own.
         penalties = Penalties(estimator, blocks.with_weight(weight, of_classes), Cs)
         path = PenaltyPath(estimator, own, penalties)
         folds.append(Fold(train, test, path))
@@ -105,7 +105,7 @@ def _refuse_unknown_classes(estimator, data, weight, number):
     """Raise an error if training rows lack a class, of which their model would say nothing."""
     if estimator.label_smoothing > 0:
         return
-    # (A class that no row has a weight for is no matter of the folds.)
+    # (A class without weight in all rows is not the folds' fault.)
     is_missing = (class_mass(data.y, len(data.classes), weight) == 0) & (
         class_mass(data.y, len(data.classes), data.weight) > 0
     )
@@ -191,7 +191,7 @@ class Scorer:
 
     def _rows_of_X(self, rows):
         if is_sliceable(self._X):
-            # (Files do not give rows in any order, nor twice.)
+            # (A file cannot return rows in arbitrary order, or one row twice.)
             return rows_of(self._X, n_classes=2).take(rows).X
         return _safe_indexing(self._X, rows)
 

@@ -315,8 +315,8 @@ def _objective(estimator, blocks, kind=SoftmaxObjective, **options):
 def _model(objective, vector, data):
     """Return the fitted attributes for a vector of parameters.
 
-    They are of the dtype that X is computed in, where that can tell them: a feature far from zero
-    takes more digits.
+    Their dtype is that which X is computed in, or float64 where that has too few digits, as with
+    features far from zero.
     """
     coef, intercept = objective.model(vector)
     model = {
@@ -331,7 +331,7 @@ def _model(objective, vector, data):
 
 
 def _loses_digits(objective, model):
-    """Return whether the rounding of coefficients shifts logits by more than does no harm."""
+    """Return whether the rounding of coefficients shifts logits by more than is harmless."""
     coef = model["coef_"]
     return objective.cancellation(coef) * np.finfo(coef.dtype).eps > LARGEST_ROUNDING
 

@@ -20,7 +20,7 @@ from ._predictor import snapshot
 from ._rows.blas_threads import BlasRestored
 from ._validation import check_training_data, refused_if_not_finite
 
-# A penalty is the largest that leaves all coefficients zero, and by so much (relatively) larger.
+# The first penalty is the smallest that leaves all coefficients zero, made larger by this share.
 _MARGIN = 1e-9
 # With less L1 than this in the penalty, the first C is chosen as if there were as much.
 _LEAST_L1_RATIO = 1e-3
@@ -109,7 +109,7 @@ def softmax_path(
         many, evenly spaced on a logarithmic scale. The smallest is
         :math:`\rho / \max |g|` for the ``l1_ratio`` :math:`\rho`, with the gradient
         :math:`g = X^\top (p - y)` by the coefficients where these are zero and the intercepts
-        optimal. That is the largest penalty with an optimum where all coefficients are zero. For
+        optimal. That is the smallest penalty with an optimum where all coefficients are zero. For
         :math:`\rho < 0.001`, where there is none for L2, the rule takes 0.001 for :math:`\rho`.
         The largest C is ``1 / eps`` times the smallest.
     eps : float, default=1e-3

@@ -1,4 +1,4 @@
-"""Models of the Hessian, which L-BFGS starts from, and which one when.
+"""Models of the Hessian, which steps start from, and which one when.
 
 - :mod:`.choice`: chooses a model by what it costs, and renews it.
 - :mod:`.exact`: all of the Hessian, factored (Newton's steps); :mod:`.hessians` sums it over rows.
@@ -10,5 +10,7 @@
 - :mod:`.axes`: principal axes of rows, which the exact and the Kronecker model are taken in.
 
 It imports :mod:`sklearn_softmax._objective` and what is below that, and no solver. Another model
-is a class with ``renew(vector)`` and ``solve(gradient, free)``, named in ``choice``.
+for L-BFGS is a class with ``renew(vector)`` and ``solve(gradient, free)``, named in ``choice``.
+What proximal Newton takes, :mod:`.pairs`, is named in ``_fitting`` and chooses :mod:`.entries`
+itself.
 """

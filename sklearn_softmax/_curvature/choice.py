@@ -49,11 +49,11 @@ _SOFTMAX = 30
 _OVERHEAD = 3_000_000
 # A Hessian that costs no more evaluations than this is cheap.
 _CHEAP = 2
-# By how much dearer a Hessian must be than the evaluations that are left without it, which is a
-# guess, to be left out.
+# A Hessian is left out if it costs more than so many times the evaluations that seem left without
+# it. (Their number is a guess.)
 _DEARER = 3
-# Steps that L-BFGS remembers, and the cost of an evaluation for each parameter from which on
-# more of them pay: each takes five passes over the parameters.
+# Steps that L-BFGS remembers: the larger number where an evaluation costs at least so much for each
+# parameter, as each step takes five passes over them.
 _FEW_STEPS, _MANY_STEPS = 5, 10
 _MANY_STEPS_COST = 1000
 
@@ -148,8 +148,9 @@ class Curvature:
     def distrust(self, vector):
         """Put another in place of the model, which has turned out wrong; return whether it has.
 
-        That of a sample is made anew of all rows. Then there is a square root of the Hessian, where
-        that is affordable, and then a bound of it: steps from there are short, but they lead down.
+        A square root of the Hessian comes first, where that can be had. Otherwise the model of a
+        sample is made anew of all rows. At last there is a bound of the Hessian: steps from there
+        are short, but they lead down.
         """
         if self.is_bound:
             return False

@@ -15,10 +15,11 @@ from ..functional import softmax
 
 # From so many multiplications an evaluation on, compiled loops repay what it takes to load them.
 _LEAST_WORK = 1_000_000
-# Means of features, in standard deviations, that descent beside the intercepts can do with: beyond
-# it would take as many sweeps as the square.
+# The largest mean of a feature, in standard deviations, for which alternating with the intercepts
+# works: the number of sweeps grows as its square.
 _LARGEST_OFFSET = 5.0
-# Sweeps in all, and after so many among the coefficients that are not zero one over all.
+# The most sweeps. Every one of so many is over all coefficients, the others are over those that are
+# not zero.
 _MAX_SWEEPS, _FULL_SWEEP = 60, 6
 
 

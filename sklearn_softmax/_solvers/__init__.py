@@ -1,12 +1,13 @@
 """How a solver learns. A solver is a generator of states; it is given an objective.
 
-- :mod:`.lbfgs`: L-BFGS from any inverse Hessian, its line search, and how its end is confirmed;
-  orthant-wise for L1 penalties. :mod:`.history` holds the steps that it remembers.
-- :mod:`.coordinate_descent`: proximal Newton for L1 penalties; :mod:`.quadratic` minimises its
-  model.
+- :mod:`.lbfgs`: L-BFGS from any inverse Hessian; orthant-wise for L1 penalties.
+  :mod:`.line_search` finds the next point, :mod:`.stopping` confirms the end, and :mod:`.history`
+  holds the steps that are remembered.
+- :mod:`.coordinate_descent`: proximal Newton for L1 penalties, with a search of its own;
+  :mod:`.quadratic` minimises its model.
 - :mod:`.dual_ascent`: sweeps over sparse rows, from which L-BFGS starts.
 - :mod:`.sgd`: epochs of minibatch SGD, and how the learning rate falls. :mod:`.sgd_steps` takes a
-  step. :mod:`.sgd_metric` says which scales and rate the rows bear, and
+  step. :mod:`.sgd_metric` says which metric and rate the rows bear, and
   :mod:`sklearn_softmax._fitting_sgd` chooses between that and what the user gives.
   :mod:`.sgd_moments` keeps what the rows of a stream have been like. :mod:`.sgd_rescaling` takes
   the state to other scales.

@@ -9,76 +9,42 @@ the decrease that the next step expects: an estimate of how far the loss is abov
 whatever the scale of the features (the Newton decrement). The loop ends when
 :math:`g^\top H g \le \mathrm{tol}^2 f`.
 
-The estimate is that of one step. What the last steps have brought says how much more there may be
-to come: each more than was expected of it, or each about as much as the one before. By that the
-estimate is raised.
+The estimate covers the next step only. It is raised if recent steps brought more than was expected
+of them, or each about as much as the one before.
 
-It is also no better than H, and an H that takes some parameters for flat, or for walls, would
-end a fit wherever it stands. So the end is confirmed by something that does not rest on H: a bound
-of the true decrement from below, a certificate, or steps that converge as Newton's do near a
-minimum. If the bound denies it, or H is an exact Hessian that may have lost digits, H0 is replaced:
-by a model that keeps more of them, and in the end by a bound of the curvature, from which steps are
-short but lead down. If nothing confirms it, the estimate must be smaller before it counts.
+It is also only as good as H. An H that is wrong about some directions, and takes them for flat or
+for far too steep, could end a fit anywhere. So the end is confirmed by something that does not rest
+on H: a bound of the true decrement from below, a certificate, or steps that converge as Newton's do
+near a minimum. If the bound denies it, or H is an exact Hessian that may have lost digits, H0 is
+replaced: first by a model that keeps more digits, and finally by a bound of the curvature, whose
+steps are short but lead down. If nothing confirms it, the estimate must be smaller before it
+counts.
 
-It also ends when the loss has not fallen by more than its rounding unit for ten steps, or no step
-lowers it; unless the estimate is then of the size of rounding errors, the status says so. Where
-the loss has no minimum but tends to 0 (separable classes without a penalty), f would
+It also ends when the loss has not fallen by more than its rounding unit for ten steps, or when no
+step lowers it. The status is then "precision", unless the estimate is no larger than rounding
+errors. Where the loss has no minimum but tends to 0 (separable classes without a penalty), f would
 follow it for ever; so f counts as at least a ten-thousandth of what it is without a model, where
 all classes are equally probable.
 """
 
-import collections
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .._arrays.portable import all_finite, namespace, zeros
-from . import quadratic
+from .._arrays.portable import all_finite
 from .history import RESOLUTION, History
+from .line_search import Orthantwise, Rough, Smooth
+from .stopping import NEGLIGIBLE, Confirmation, Experience
 
-# A step must bring this share of the decrease that the slope promises ...
-_DECREASE = 1e-4
-# ... or, where rounding hides the decrease, halve the slope.
-_LEVEL = 0.5
-# Rounding in sums over many rows, relative to the loss, is at most this in float64.
-_SLACK = 1e-9
-# A trial step with a slope still this steep, relative to the start, is too short.
-_STEEP = 0.9
-_MAX_TRIALS = 30
-# A tolerance that lower precision is good for; and the loss, relative to that of equally probable
-# classes, below which rounding errors may be as large as it.
-_ROUGH, _LEAST_ROUGH_LOSS = 1e-3, 1e-2
 # After so many steps without a decrease that rounding would show, the loss is at its minimum.
 _PATIENCE = 10
-# A step that lowers the loss by so many times ``tol`` is not the last but one: the next one of
-# Newton's expects about the square of that.
+# After a step that lowers the loss by more than so many times ``tol``, relatively, two more follow
+# at least: the next of Newton's steps gains about the square of that.
 _FAR = 10.0
-# A loss this small, relative to the same, counts as no smaller.
-NEGLIGIBLE = 1e-4
-# So many steps are remembered for what they brought beside what was expected of them; a step along
-# which the curvature falls may bring more by the second number.
-_REMEMBERED, _USUAL_RATIO = 6, 2.0
-# Near the minimum a step of Newton's brings what it is expected to, but for this, and the next one
-# no more than that share of it.
-_QUADRATIC_RATIO, _QUADRATIC_SHARE = 1.2, 0.2
-# And the probabilities are what they are but for the exponential of that, which moves the logits.
-_SMALL_CHANGE = 0.1
-# Steps of which each brings more than this share of what the one before brought count as if it
-# were this.
-_SLOWEST = 0.999
-# Without a certificate the estimate of a model that is not exact must be so much smaller. A gap of
-# so many times the square of ``tol`` is one.
-_CAUTION_OF_MODELS, _CERTIFIED = 1e-2, 10.0
-# That of an exact Hessian must be so much smaller; and where it is smaller by the second number, a
-# gap that the loss hardly shows will do.
-_CAUTION, _HALF_WAY = 1e-3, 0.5
 # Where the estimated error is no more than so many rounding units of the loss, there is no more
 # to be had.
 _ROUNDING = 4.0
-# The loss shows the square of an error down to its rounding unit. So a gap, which falls like the
-# error, may miss by so many roots of that, but by no more than the second number.
-_ROUNDING_OF_GAP, _LARGEST_VISIBLE = 256.0, 1e-3
 
 
 @dataclass
@@ -188,8 +154,8 @@ def lbfgs(
     .. [4] M. Schmidt, "Graphical model structure learning with L1-regularization", PhD thesis
        (2010), section 2.3.
     """
-    exact = _Smooth(objective) if l1_weights is None else _Orthantwise(objective, l1_weights)
-    problem: Any = exact if rough is None else _Rough(rough)
+    exact = Smooth(objective) if l1_weights is None else Orthantwise(objective, l1_weights)
+    problem: Any = exact if rough is None else Rough(rough)
     loss, gradient = problem.evaluate(vector)
     if not (np.isfinite(loss) and all_finite(gradient)):
         raise ValueError(
@@ -199,10 +165,8 @@ def lbfgs(
     state = Iterate(vector, loss, n_iter)
     enough, negligible = max(tol**2, RESOLUTION), NEGLIGIBLE * objective.uniform_loss
     history, n_stalled, is_new, is_far = History(*curvature.step_memory), 0, True, False
-    experience, has_l1 = _Experience(), l1_weights is not None
-    confirm = _Confirmation(
-        objective, curvature, tol, certificate, certificate_order, has_l1=has_l1
-    )
+    experience, has_l1 = Experience(), l1_weights is not None
+    confirm = Confirmation(objective, curvature, tol, certificate, certificate_order, has_l1=has_l1)
     curvature.update(vector, 0)
     while True:
         scale = max(abs(state.loss), negligible)
@@ -269,130 +233,6 @@ def lbfgs(
         state = Iterate(found.vector, found.loss, state.n_iter + 1, n_evaluations)
 
 
-class _Experience:
-    """What the last steps say of the way that is left, beyond the next step.
-
-    Where rows of all sizes are, the curvature is another a short way on, and what a step expects
-    says little of what lies beyond it. And where steps lead along a valley, each of them brings
-    little, and about as much as the one before.
-    """
-
-    def __init__(self):
-        self._ratios: Any = collections.deque(maxlen=_REMEMBERED)
-        self._decreases: Any = collections.deque(maxlen=_REMEMBERED)
-
-    def add(self, decrease, expected):
-        """Take note of a step."""
-        self._ratios.append(decrease / expected if expected > 0 else 0.0)
-        self._decreases.append(decrease)
-
-    def outlook(self, expected):
-        """Return what to multiply an estimate by for that of all steps to come.
-
-        1 if the last ones were about right, and each has brought much less than the one before.
-        """
-        shortfall = self._shortfall
-        return shortfall / (1.0 - min(self._share(shortfall * expected), _SLOWEST))
-
-    def steps_left(self, expected, threshold):
-        """Return about how many steps there are until one expects no more than ``threshold``."""
-        expected = self._shortfall * expected
-        if len(self._decreases) < 2 or not expected > threshold > 0:
-            return np.inf
-        share = min(self._share(expected), _SLOWEST)
-        return np.log(threshold / expected) / np.log(share) if share > 0 else 1.0
-
-    @property
-    def _shortfall(self):
-        return max(1.0, max(self._ratios, default=0.0) / _USUAL_RATIO)
-
-    def _share(self, expected):
-        """Return what share of its decrease each step leaves for the next one, at worst."""
-        return max(
-            (
-                (max(expected, 0.0) / first) ** (1.0 / n_steps)
-                for n_steps, first in enumerate(reversed(self._decreases), 1)
-                if n_steps > 1 and first > 0
-            ),
-            default=0.0,
-        )
-
-    def is_settled(self, expected):
-        """Return whether the last step brought what it should, and the next brings far less."""
-        if not self._decreases:
-            return expected == 0
-        is_as_expected = self._ratios[-1] <= _QUADRATIC_RATIO
-        return is_as_expected and expected <= _QUADRATIC_SHARE * self._decreases[-1]
-
-
-class _Confirmation:
-    """Says whether what does not rest on H0 agrees that a fit has ended.
-
-    Parameters are those of :func:`lbfgs`; ``has_l1`` says whether there is an L1 penalty.
-    """
-
-    def __init__(self, objective, curvature, tol, certificate, order, *, has_l1):
-        self._objective, self._curvature = objective, curvature
-        self._tol, self._relative = tol, tol**order
-        self._certificate = certificate
-        self._least_gap = least_gap(tol, objective.epsilon)
-        self._has_l1 = has_l1
-
-    def __call__(self, state, gradient, steepest, expected, scale, enough, settled_step):
-        """Return whether a fit may end, and whether a smaller estimate may tell better.
-
-        A step expects a decrease of half of ``expected`` there, and ``enough`` is how small that
-        had to be, relative to the loss, or to what counts for it (``scale``). ``settled_step`` is
-        the next step where Newton's converge as they do near a minimum, and otherwise None.
-        """
-        if self._has_l1:
-            # Where the loss shows no more, rounding errors are as large in the gap as they may be.
-            is_last = expected <= RESOLUTION * scale
-            largest = self._least_gap if is_last else self._relative
-            is_certain = self._gap(state, gradient) <= largest * scale
-            return is_certain, not is_certain and enough > RESOLUTION
-        if 0.0 <= state.loss <= self._tol**2 * scale:  # which no minimum is below
-            return True, False
-        if self._curvature.is_bound:
-            # What a bound expects is too little whatever it is.
-            is_certain = self._gap(state, gradient) <= self._tol**2 * scale
-            return is_certain, bool(not is_certain and enough > RESOLUTION)
-        if self._curvature.least_decrement(steepest) > max(expected, enough * scale):
-            return False, False
-        is_exact = self._curvature.replaces_steps
-        if self._certificate is None or (
-            is_exact
-            and not self._curvature.is_nearly_singular
-            and settled_step is not None
-            and self._objective.largest_change(settled_step) <= _SMALL_CHANGE
-        ):
-            return True, False
-        # Where nothing certifies the end, an estimate must be smaller: that of a model that is not
-        # exact may be a hundredth of the error, and steps of Newton's are cheap.
-        largest, caution = _CERTIFIED * self._tol**2, _CAUTION_OF_MODELS
-        if is_exact:
-            if enough < _HALF_WAY * self._tol**2:
-                largest = _LARGEST_VISIBLE
-            caution = _CAUTION
-        if self._gap(state, gradient) <= largest * scale:
-            return True, False
-        if is_exact and self._curvature.is_nearly_singular and self._curvature.can_have_root:
-            return False, False
-        return True, enough > max(caution * self._tol**2, RESOLUTION)
-
-    def _gap(self, state, gradient):
-        if self._certificate is None:
-            return np.inf
-        if state.gap is None:
-            state.gap = self._certificate(state.vector, loss=state.loss, gradient=gradient)
-        return state.gap
-
-
-def least_gap(tol, epsilon):
-    """Return the gap, relative to the loss, that is allowed where the loss shows no more."""
-    return max(tol, min(_ROUNDING_OF_GAP * np.sqrt(epsilon), _LARGEST_VISIBLE))
-
-
 def _next_step(problem, state, gradient, history, curvature, threshold, is_far, experience):
     """Return the history to go on with, the direction of steepest descent, and the step to take.
 
@@ -413,151 +253,3 @@ def _next_step(problem, state, gradient, history, curvature, threshold, is_far, 
     if curvature.replaces_steps or not is_renewed:
         history = History(*curvature.step_memory)
     return history, *problem.direction(state.vector, gradient, history, curvature)
-
-
-@dataclass
-class _Found:
-    """What a line search found; ``vector`` is None where it found nothing."""
-
-    n_trials: int
-    vector: np.ndarray | None = None
-    loss: float = np.nan
-    gradient: np.ndarray | None = None
-
-
-class _Smooth:
-    """A convex objective with a gradient everywhere."""
-
-    def __init__(self, objective):
-        self._objective = objective
-        self.epsilon = objective.epsilon
-        self.evaluate = objective.loss_gradient
-
-    def direction(self, vector, gradient, history, curvature):
-        """Return the gradient, and the step to take."""
-        return gradient, -history.solve(gradient, curvature, None)
-
-    def search(self, state, steepest, step, slope):
-        """Search along ``step`` for a point that is low enough and not too close.
-
-        The objective is convex: its slope along the step never falls, so a trial is known to
-        be short of the minimum where the slope there is negative. That stays true where the
-        loss no longer shows the difference for rounding; there the slope decides.
-        """
-        rounding = _slack(self._objective, state)
-        low, low_loss, low_slope = 0.0, state.loss, slope
-        length, farthest, best = 1.0, np.inf, None
-        for n_trials in range(1, _MAX_TRIALS + 1):
-            vector = state.vector + float(length) * step
-            loss, gradient = self.evaluate(vector)
-            new_slope = float(gradient @ step)
-            if not (np.isfinite(loss) and np.isfinite(new_slope)):
-                farthest, length = length, 0.9 * low + 0.1 * length
-                continue
-            decreased = loss <= state.loss + _DECREASE * length * slope
-            level = loss <= state.loss + rounding and abs(new_slope) <= -_LEVEL * slope
-            if decreased or level:
-                best = _Found(n_trials, vector, loss, gradient)
-                if new_slope >= _STEEP * slope:
-                    return best
-                # Still descending as at the start: go further.
-                if farthest < np.inf:
-                    low, low_loss, low_slope = length, loss, new_slope
-                    length = float(np.sqrt(low * farthest))
-                    continue
-                bend = new_slope - low_slope
-                growth = -new_slope / bend if bend > 0 else np.inf
-                low, low_loss, low_slope, reach = length, loss, new_slope, length - low
-                length += reach * min(max(growth, 2.0), 10.0)
-            elif best is not None:
-                best.n_trials = n_trials
-                return best
-            else:
-                farthest = length
-                length = _cubic_minimum(low, low_loss, low_slope, length, loss, new_slope)
-        return _Found(_MAX_TRIALS) if best is None else best
-
-
-class _Rough(_Smooth):
-    """The same in lower precision, until what it cannot show matters."""
-
-    def __init__(self, objective):
-        super().__init__(objective)
-        self._least_loss = _LEAST_ROUGH_LOSS * objective.uniform_loss
-
-    def is_spent(self, state, expected, tol):
-        """Return whether the decrease that a step expects, or the loss, is too little for it."""
-        loss = abs(state.loss)
-        return expected <= max(_ROUGH, tol) ** 2 * loss or loss <= self._least_loss
-
-
-class _Orthantwise:
-    """A convex objective with a gradient, plus weighted absolute values."""
-
-    def __init__(self, objective, l1_weights):
-        self._objective = objective
-        self.epsilon = objective.epsilon
-        self._l1_weights = l1_weights
-
-    def evaluate(self, vector):
-        """Return the whole objective, and the gradient of its smooth part."""
-        loss, gradient = self._objective.loss_gradient(vector)
-        return loss + float(self._l1_weights @ namespace(vector).abs(vector)), gradient
-
-    def direction(self, vector, gradient, history, curvature):
-        """Return the pseudo-gradient, and the step to take.
-
-        A parameter that a step of its own would bring to zero, or beyond, is set to zero and
-        left out of the step of the others. If they all shared one, the projection of a few
-        that are close to zero could turn descent into ascent (Bertsekas, "Projected Newton
-        methods for optimization problems with simple constraints", 1982).
-        """
-        xp, zero = namespace(vector), zeros(vector.shape, vector)
-        steepest = quadratic.steepest(vector, gradient, self._l1_weights)
-        self._orthant = xp.where(vector != 0, xp.sign(vector), -xp.sign(steepest))
-
-        movable = (vector != 0) | (steepest != 0)
-        own_step = curvature.solve(steepest, movable)
-        bound = (vector != 0) & (own_step * self._orthant >= xp.abs(vector))
-        step = -history.solve(xp.where(bound, zero, steepest), curvature, movable & ~bound)
-        step = xp.where(bound, -vector, step)
-        step = xp.where((vector == 0) & (step * self._orthant < 0), zero, step)
-        return steepest, step
-
-    def search(self, state, steepest, step, slope):
-        """Halve the step until its projection onto the orthant is low enough."""
-        rounding = _slack(self._objective, state)
-        length = 1.0
-        for n_trials in range(1, _MAX_TRIALS + 1):
-            vector = state.vector + float(length) * step
-            inside = vector * self._orthant >= 0
-            vector = namespace(vector).where(inside, vector, zeros(vector.shape, vector))
-            loss, gradient = self.evaluate(vector)
-            promised = float(steepest @ (vector - state.vector))
-            decreased = loss <= state.loss + _DECREASE * promised
-            level = abs(loss - state.loss) <= rounding and promised < 0
-            if decreased or level:
-                return _Found(n_trials, vector, loss, gradient)
-            length *= 0.5 if np.isfinite(loss) else 0.1
-        return _Found(_MAX_TRIALS)
-
-
-def _slack(objective, state):
-    """Return how much of a loss may be rounding error."""
-    return max(_SLACK, 4 * objective.epsilon) * abs(state.loss)
-
-
-def _cubic_minimum(low, low_loss, low_slope, high, high_loss, high_slope):
-    """Return the minimum of the cubic through losses and slopes at two points [1]_.
-
-    References
-    ----------
-    .. [1] Nocedal & Wright (2006), equation (3.59).
-    """
-    width = high - low
-    bend = low_slope + high_slope + 3 * (low_loss - high_loss) / width
-    root = np.sqrt(max(bend * bend - low_slope * high_slope, 0.0))
-    share = (root + bend - low_slope) / (2 * root + high_slope - low_slope)
-    if not np.isfinite(share):
-        share = 0.5
-    return low + width * min(max(share, 0.1), 0.9)

@@ -1,7 +1,7 @@
 """Minibatch stochastic gradient descent: learning rates, epochs, and when to end.
 
 Like L-BFGS it is a generator, with one state an epoch. What a step does is in
-:mod:`sklearn_softmax._solvers.sgd_steps`. The scales that it is taken in are in
+:mod:`sklearn_softmax._solvers.sgd_steps`. The metric that it is taken in is in
 :mod:`sklearn_softmax._solvers.sgd_metric`.
 """
 
