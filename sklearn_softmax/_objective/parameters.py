@@ -112,7 +112,11 @@ class LinearParameters:
         elif self.scaling.is_trivial:
             return 0.0
         center = portable.to_numpy(center)
-        return float(np.max(np.abs(coef) @ np.abs(center)))
+        size = np.abs(center)
+        if self._span is None:
+            # (Of features that cancel each other, too: each reaches about as far as its scale.)
+            size = size + portable.to_numpy(self.scaling.scale)
+        return float(np.max(np.abs(coef) @ size))
 
 
 def n_outputs(n_classes):
