@@ -1,4 +1,4 @@
-"""From parameters and checked data to a model: which objective, solver and step sizes."""
+"""From parameters and checked data to a model: which objective, which solver, where it starts."""
 
 import functools
 from dataclasses import dataclass, field

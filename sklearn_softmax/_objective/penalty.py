@@ -37,7 +37,11 @@ class PenalisedParameters(LinearParameters):
 
     @functools.cached_property
     def penalty_columns(self):
-        """Weights of absolute values and of half squares of each column's parameters."""
+        """Weights of absolute values and of half squares of each column's parameters.
+
+        That of the intercept, the last column, stays 0: a penalty would make the classes' shares
+        wrong for the sake of where the features' zero happens to be.
+        """
         l1, l2 = (portable.zeros((self.n_columns,), self.blocks.sample) for _ in range(2))
         l1[: self.n_features] = self.l1 / self.scaling.scale
         l2[: self.n_features] = self.l2 / self.scaling.scale**2

@@ -1,8 +1,8 @@
 """How a solver learns. A solver is a generator of states; it is given an objective.
 
 - :mod:`.lbfgs`: L-BFGS from any inverse Hessian; orthant-wise for L1 penalties.
-  :mod:`.line_search` finds the next point, :mod:`.stopping` confirms the end, and :mod:`.history`
-  holds the steps that are remembered.
+  :mod:`.line_search` finds the next point, :mod:`.confirmation` confirms the end, and
+  :mod:`.history` holds the steps that are remembered.
 - :mod:`.coordinate_descent`: proximal Newton for L1 penalties, with a search of its own;
   :mod:`.quadratic` minimises its model.
 - :mod:`.dual_ascent`: sweeps over sparse rows, from which L-BFGS starts.

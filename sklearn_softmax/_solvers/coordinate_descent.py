@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from .._arrays.portable import all_finite
+from .confirmation import NEGLIGIBLE, least_gap
 from .history import RESOLUTION
 from .lbfgs import Iterate
 from .quadratic import minimise, steepest
-from .stopping import NEGLIGIBLE, least_gap
 
 # Zeros enter the working set if they are pulled at by this share of the strongest pull, and at
 # most as many as this multiple of the support; or as many as make a Hessian no dearer than a

@@ -33,9 +33,9 @@ from typing import Any
 import numpy as np
 
 from .._arrays.portable import all_finite
+from .confirmation import NEGLIGIBLE, Confirmation, Experience
 from .history import RESOLUTION, History
 from .line_search import Orthantwise, Rough, Smooth
-from .stopping import NEGLIGIBLE, Confirmation, Experience
 
 # After so many steps without a decrease that rounding would show, the loss is at its minimum.
 _PATIENCE = 10

@@ -55,6 +55,7 @@ class DaskRows:
         self.dtype, self.stored_dtype = data.dtype, data.stored_dtype
         self.is_sparse, self.has_labels = data.is_sparse, data.has_labels
         self.total_weight, self.n_weighted = data.total_weight, data.n_weighted
+        # (Of a first look at rows; each partition has blocks of its own.)
         self.block_rows = min(self.n_rows, 512)
         self.n_parts = len(data.parts)
         self._parts = data.parts

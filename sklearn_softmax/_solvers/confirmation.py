@@ -1,4 +1,4 @@
-"""When a fit by all rows has ended: what the steps have shown, and what confirms it.
+"""What L-BFGS asks before it ends: how much the steps seem to leave, and what confirms it.
 
 The rules are in the documentation of :mod:`sklearn_softmax._solvers.lbfgs`.
 """
