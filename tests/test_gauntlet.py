@@ -33,7 +33,7 @@ def test_lbfgs_is_at_the_minimum_or_says_so(seed):
 # about as much as the one before; a Hessian that had lost digits; a bound in place of it.
 # A step that says little of what is left behind an outlier; and a gap of L1 that is small before
 # the steps are. And coefficients that cancel each other, which float32 cannot hold.
-_CRAWLING, _NEARLY_SINGULAR, _BOUND = [474, 50444], [2976, 294], [50071, 50146]
+_CRAWLING, _NEARLY_SINGULAR, _BOUND = [474, 50444], [2976, 294], [50146]
 _OUTLIER, _L1, _CANCELLING = [60994], [2913, 2564], [70706]
 
 
