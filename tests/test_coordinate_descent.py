@@ -414,6 +414,18 @@ def test_fits_by_entries_reach_the_same_optimum(by_entries, dtype, l1_ratio, n_c
     assert clf.loss_curve_[-1] <= dense.loss_curve_[-1] * (1 + promised + slack)
 
 
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array, scaled_and_centred])
+def test_rows_of_weight_zero_have_no_largest_entry(kind):
+    X, y, weight = sparse_and_weighted(kind)
+    kept = weight > 0
+    found = []
+    for rows, labels, share in ((X, y, weight), (X[kept], y[kept], weight[kept])):
+        with RowBlocks(rows, labels, share, n_classes=4) as blocks:
+            posed = SoftmaxObjective(blocks, C=1.0, l1_ratio=0.5)
+            found.append(PairCurvature(posed, _quadratic.minimise).largest_entries())
+    assert_allclose(*found)
+
+
 def test_text_needs_no_large_hessian(by_entries):
     """Collinear words, some in one row only, of rare classes: as many as there are rows."""
     rng = np.random.default_rng(0)

@@ -23,8 +23,8 @@ _LARGEST_OFFSET = 5.0
 _MAX_SWEEPS, _FULL_SWEEP = 60, 6
 
 
-class EntryModel:
-    """The quadratic model of an objective for sparse rows in memory, with Numba.
+class EntryRows:
+    """Sparse rows in memory, by row and by column, for models of their objective; with Numba.
 
     Parameters
     ----------
@@ -35,26 +35,20 @@ class EntryModel:
     def __init__(self, objective):
         from .._arrays import compiled_descent
 
-        self._loops = compiled_descent
-        self._objective = objective
-        blocks = objective.blocks
-        rows, weight = blocks.X, blocks.host_weight
-        if blocks.n_weighted < blocks.n_rows:
-            kept = np.flatnonzero(weight)
-            rows, weight = rows[kept], weight[kept]
+        self.loops = compiled_descent
+        self.objective = objective
+        blocks, scaling = objective.blocks, objective.scaling
+        block = blocks.take(slice(0, blocks.n_rows))
         # Coordinates need X by features: this is the one copy of it that is made.
-        self._rows = sp.csr_array(rows)
-        self._columns = self._rows.tocsc()
-        self._offset = np.zeros(objective.n_features)
-        scaling = objective.scaling
+        self._rows, columns = block.X, sp.csr_array(block.X).tocsc()
+        self.share = block.row_weights / blocks.total_weight
+        self.offset = np.zeros(objective.n_features)
         if not scaling.is_trivial:
-            factors = np.repeat(1.0 / scaling.scale, np.diff(self._columns.indptr))
-            self._columns.data = self._columns.data * factors
+            factors = np.repeat(1.0 / scaling.scale, np.diff(columns.indptr))
+            columns.data = columns.data * factors
             # A centred feature moves the intercepts too; here they are moved by themselves.
-            self._offset = scaling.center / scaling.scale
-        n_rows = self._rows.shape[0]
-        share = np.ones(n_rows) if weight is None else np.asarray(weight, dtype=np.float64)
-        self._share = share / blocks.total_weight
+            self.offset = scaling.center / scaling.scale
+        self.columns = columns.data, columns.indices, columns.indptr
 
     @classmethod
     def applies(cls, objective):
@@ -67,19 +61,63 @@ class EntryModel:
         is_enough = blocks.n_stored * objective.n_outputs >= _LEAST_WORK
         return is_enough and native.compiled_loops().add_sparse is not None
 
-    def minimise(self, matrix, pairs, gradient, l1, radius, accuracy):
+    def model(self, matrix, pairs, gradient, l1):
+        """Return the :class:`EntryModel` at some parameters."""
+        return EntryModel(self, matrix, pairs, gradient, l1)
+
+    def proba(self, matrix):
+        """Return the probabilities (n_classes, n_rows) for a matrix of parameters."""
+        coef, intercept = self.objective.scaling.to_raw(*self.objective.split(matrix))
+        logits = np.ascontiguousarray((self._rows @ coef.T).T) + intercept[:, None]
+        return softmax(with_reference(logits), axis=0)
+
+
+class EntryModel:
+    """The quadratic model of an objective at some parameters.
+
+    Parameters
+    ----------
+    rows : EntryRows
+    matrix : ndarray of shape (n_outputs, n_columns)
+        Where the model is taken.
+    pairs : tuple of ndarray of int
+        Outputs and columns of the parameters to move, ordered by output.
+    gradient, l1 : ndarray of shape (n_pairs,)
+        The derivative of the smooth part there, and the weights of the absolute values.
+    """
+
+    def __init__(self, rows, matrix, pairs, gradient, l1):
+        outputs, columns = pairs
+        self._rows, self._start, self._n_outputs = rows, matrix[pairs], len(matrix)
+        self._is_feature = is_feature = columns < rows.objective.n_features
+        self._classes, self._features = outputs[is_feature], columns[is_feature]
+        self._free = outputs[~is_feature]
+        proba = rows.proba(matrix)
+        # (p (1 - p) by itself: as a difference it would lose digits.)
+        self._variance = spread(proba)[-len(matrix) :] * rows.share
+        self._proba = np.ascontiguousarray(proba[-len(matrix) :])
+        self._weighted = self._proba * rows.share
+        self._offset = rows.offset[self._features]
+        self._of_intercepts, self._gradient = gradient[~is_feature], gradient[is_feature]
+        if len(self._free):
+            slope = np.zeros(self._n_outputs)
+            slope[self._free] = self._of_intercepts
+            if self._n_outputs > 1:  # (one intercept is left where it is)
+                slope[-1] = -slope[:-1].sum()
+            self._gradient = self._gradient + slope[self._classes] * self._offset
+        self._l1, self._l2 = l1[is_feature], rows.objective.l2_columns[self._features]
+        curvature = np.empty(len(self._classes))
+        pairs_of_features = *rows.columns, self._classes, self._features
+        rows.loops.second_derivatives(*pairs_of_features, self._variance, curvature)
+        self._curvature = np.where(curvature + self._l2 > 0, curvature, np.finfo(float).tiny)
+
+    def minimise(self, radius, accuracy):
         """Return where the model and the penalties are about least.
 
         Parameters
         ----------
-        matrix : ndarray of shape (n_outputs, n_columns)
-            Where the model is taken.
-        pairs : tuple of ndarray of int
-            Outputs and columns of the parameters to move, ordered by output.
-        gradient, l1 : ndarray of shape (n_pairs,)
-            The derivative of the smooth part there, and the weights of the absolute values.
         radius : ndarray of shape (n_pairs,) or float
-            How far each may move.
+            How far each parameter may move.
         accuracy : float
             What may be left of the slope, relative to that at the start.
 
@@ -87,51 +125,34 @@ class EntryModel:
         -------
         ndarray of shape (n_pairs,)
         """
-        n_features = self._objective.n_features
-        outputs, columns = pairs
-        is_feature = columns < n_features
-        proba = self._proba(matrix)
-        # (p (1 - p) by itself: as a difference it would lose digits.)
-        variance = spread(proba)[-len(matrix) :] * self._share
-        proba = np.ascontiguousarray(proba[-len(matrix) :])
-        weighted = proba * self._share
-        start = matrix[pairs]
-        free = outputs[~is_feature]
-        offset = self._offset[columns[is_feature]]
-        gradient = gradient.copy()
-        if len(free):
-            of_intercepts = np.zeros(len(matrix))
-            of_intercepts[free] = gradient[~is_feature]
-            if len(matrix) > 1:  # (one intercept is left where it is)
-                of_intercepts[-1] = -of_intercepts[:-1].sum()
-            gradient[is_feature] += of_intercepts[outputs[is_feature]] * offset
-        lower, upper = start - radius, start + radius
-        classes, features = outputs[is_feature], columns[is_feature]
-        X = self._columns.data, self._columns.indices, self._columns.indptr
-        curvature = np.empty(len(classes))
-        self._loops.second_derivatives(*X, classes, features, variance, curvature)
-        l2 = self._objective.l2_columns[features]
-        curvature = np.where(curvature + l2 > 0, curvature, np.finfo(float).tiny)
-        point, change = start[is_feature], np.zeros(len(classes))
-        logits, shared = np.zeros_like(proba), np.zeros(proba.shape[1])
+        is_feature, radius = self._is_feature, np.broadcast_to(radius, self._start.shape)
+        point, reach = self._start[is_feature], radius[is_feature]
+        bounds = point - reach, point + reach
+        change = np.zeros(len(point))
+        logits, shared = np.zeros_like(self._proba), np.zeros(self._proba.shape[1])
         residual = np.empty_like(shared)
-        reach = np.broadcast_to(radius, start.shape)[~is_feature]
-        intercepts = _Intercepts(free, proba, weighted, variance, gradient[~is_feature], reach)
+        intercepts = _Intercepts(
+            self._free,
+            self._proba,
+            self._weighted,
+            self._variance,
+            self._of_intercepts,
+            radius[~is_feature],
+        )
         first = None
         for i in range(_MAX_SWEEPS):
             takes_all = i % _FULL_SWEEP == 0
-            left = self._loops.sweep_pairs(
-                *X,
-                classes,
-                features,
-                weighted,
-                proba,
-                gradient[is_feature],
-                curvature,
-                l1[is_feature],
-                l2,
-                np.broadcast_to(lower, start.shape)[is_feature],
-                np.broadcast_to(upper, start.shape)[is_feature],
+            left = self._rows.loops.sweep_pairs(
+                *self._rows.columns,
+                self._classes,
+                self._features,
+                self._weighted,
+                self._proba,
+                self._gradient,
+                self._curvature,
+                self._l1,
+                self._l2,
+                *bounds,
                 point,
                 change,
                 logits,
@@ -143,18 +164,13 @@ class EntryModel:
             first = left if first is None else first
             if takes_all and i and left <= accuracy**2 * first:
                 break
-        there = start.copy()
+        there = self._start.copy()
         there[is_feature] = point
-        if len(free):
-            moved = np.bincount(classes, change * offset, minlength=len(matrix))
-            moved[free] += intercepts.change
-            there[~is_feature] += moved[free] - (moved[-1] if len(matrix) > 1 else 0.0)
+        if len(self._free):
+            moved = np.bincount(self._classes, change * self._offset, minlength=self._n_outputs)
+            moved[self._free] += intercepts.change
+            there[~is_feature] += moved[self._free] - (moved[-1] if self._n_outputs > 1 else 0.0)
         return there
-
-    def _proba(self, matrix):
-        coef, intercept = self._objective.scaling.to_raw(*self._objective.split(matrix))
-        logits = np.ascontiguousarray((self._rows @ coef.T).T) + intercept[:, None]
-        return softmax(with_reference(logits), axis=0)
 
 
 class _Intercepts:

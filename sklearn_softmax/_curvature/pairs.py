@@ -17,7 +17,7 @@ from scipy.linalg import blas
 from .._objective.scaled_rows import scaled_rows, slices
 from .._rows.sums import spread, with_reference
 from ..functional import softmax
-from .entries import EntryModel
+from .entries import EntryRows
 
 # What the products of some rows' features and probabilities may take (bytes).
 _PRODUCT_BYTES = 4 << 20
@@ -76,11 +76,11 @@ class PairCurvature:
 
     @functools.cached_property
     def _can_descend(self):
-        return EntryModel.applies(self._objective)
+        return EntryRows.applies(self._objective)
 
     @functools.cached_property
     def _entries(self):
-        return EntryModel(self._objective)
+        return EntryRows(self._objective)
 
     def minimiser(self, matrix, pairs, gradient, l1):
         """Return what finds the minimum of the quadratic model over some parameters.
@@ -101,7 +101,7 @@ class PairCurvature:
             :func:`~sklearn_softmax._solvers.quadratic.minimise`, which these are passed to.
         """
         if self._can_descend and len(pairs[0]) > _FEW_PAIRS:
-            return functools.partial(self._entries.minimise, matrix, pairs, gradient, l1)
+            return self._entries.model(matrix, pairs, gradient, l1).minimise
         hessian = self.hessian(matrix, pairs)
         least = np.finfo(float).eps * self._objective.largest_curvature[pairs[1]]
         diagonal = np.einsum("ii->i", hessian)
@@ -142,11 +142,13 @@ class PairCurvature:
     def largest_entries(self):
         """Return the largest absolute value of each column, as the scaled parameters see it."""
         objective = self._objective
-        if objective.blocks.is_sparse and objective.blocks.is_numpy:
-            return self._largest_stored()
         largest, lock = np.zeros(objective.n_columns), threading.Lock()
 
         def look(index, block):
+            if sp.issparse(block.X):
+                # (Sparse blocks come one after another.)
+                np.maximum(largest, self._largest_stored(block.X), out=largest)
+                return
             size = max(_FEWEST_ROWS, _PRODUCT_BYTES // (8 * objective.n_columns))
             for part in slices(0, block.X.shape[0], size):
                 rows = scaled_rows(block.X[part], objective.scaling, objective.fit_intercept)
@@ -157,12 +159,11 @@ class PairCurvature:
         objective.blocks.for_each(look)
         return largest
 
-    def _largest_stored(self):
-        """Return as much of sparse rows, without a look at what they do not store."""
-        objective = self._objective
-        rows, scaling = sp.csr_array(objective.blocks.X), objective.scaling
+    def _largest_stored(self, X):
+        """Return bounds of the same for sparse rows, without a look at what they do not store."""
+        objective, scaling = self._objective, self._objective.scaling
         sizes = np.zeros(objective.n_features)
-        np.maximum.at(sizes, rows.indices, np.abs(rows.data))
+        np.maximum.at(sizes, X.indices, np.abs(X.data))
         largest = (sizes + np.abs(scaling.center)) / scaling.scale
         return np.append(largest, 1.0) if objective.fit_intercept else largest
 
