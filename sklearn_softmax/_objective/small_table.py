@@ -36,7 +36,7 @@ class TableObjective(SoftmaxObjective):
         super().__init__(blocks, **options)
         self.epsilon = float(np.finfo(float).eps)
         blocks = self.blocks
-        block = blocks.take(blocks.order())
+        block = blocks.take(slice(0, blocks.n_rows))
         self.table = scaled_rows(block.X, self.scaling, self.fit_intercept)
         self.share = block.row_weights / blocks.total_weight
         like = np.empty((self.n_classes, len(self.table)))

@@ -224,8 +224,6 @@ class RowBlocks(StoredRows):
             values[index] = importance.of(block)
 
         self.for_each(fill)
-        if self.n_weighted < self.n_rows:
-            values[self.host_weight == 0] = 0.0
         return values
 
 
