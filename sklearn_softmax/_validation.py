@@ -295,19 +295,25 @@ def mean_log_likelihood(y, log_proba, classes, sample_weight):
     """Return the weighted mean log-likelihood of labels or distributions, in nats."""
     weight = None
     if sample_weight is not None:
-        weight = _check_sample_weight(in_memory(sample_weight, "sample_weight"), log_proba)
+        weight = _checked_weight(in_memory(sample_weight, "sample_weight"), log_proba)
     if _targets.is_distribution(y):
         _, proba = _targets.check_distribution(y, classes)
         check_consistent_length(log_proba, proba)
-        values = np.einsum("ij,ij->i", proba, log_proba, dtype=np.float64)
+        # (A class that cannot occur counts nothing, also if the model knows that it cannot.)
+        possible = proba > 0
+        products = np.where(possible, proba, 0) * np.where(possible, log_proba, 0)
+        values = np.sum(products, axis=1, dtype=np.float64)
     else:
         y = as_labels(in_memory(y, "y"))
         check_consistent_length(log_proba, y)
-        unseen = np.setdiff1d(_targets.encode_labels(y)[0], classes)
+        _targets.check_kind(y, classes)
+        unseen = y[~np.isin(y, classes)]
         if len(unseen):
+            label = unseen.tolist()[0]
             raise ValueError(
-                f"y must hold labels of the model's classes, {classes.tolist()}; got "
-                f"{unseen.tolist()[0]!r}."
+                f"y must hold labels of the model's classes, {classes.tolist()}; got {label!r}. "
+                f"The label {label!r} is one that the estimator was not fitted with, so its "
+                "probability is 0, and the cross-entropy is infinite. Stratify the folds by class."
             )
         values = log_proba[np.arange(len(y)), _targets.encode_labels(y, classes)[1]]
     return float(np.average(values.astype(np.float64), weights=weight))

@@ -29,13 +29,9 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics._scorer import _BaseScorer
-from sklearn.utils import check_consistent_length
-from sklearn.utils.validation import _check_sample_weight
 
-from . import _targets
 from ._arrays.portable import in_memory
-from ._labels import as_labels
-from ._validation import mean_hits
+from ._validation import mean_hits, mean_log_likelihood
 
 __all__ = ["expected_accuracy_scorer", "neg_cross_entropy_scorer"]
 
@@ -76,35 +72,7 @@ def _labels(estimator, X):
 
 
 def _mean_log_likelihood(y_true, y_pred, sample_weight=None):
-    log_proba, classes = y_pred
-    if _targets.is_distribution(y_true):
-        _, proba = _targets.check_distribution(y_true, classes)
-        check_consistent_length(log_proba, proba)
-        # (A class that cannot occur counts nothing, also if the model knows that it cannot.)
-        possible = proba > 0
-        gains = np.sum(np.where(possible, proba, 0) * np.where(possible, log_proba, 0), axis=1)
-    else:
-        gains = log_proba[np.arange(len(log_proba)), _positions(y_true, classes, log_proba)]
-    return _weighted_mean(gains, sample_weight)
-
-
-def _positions(y_true, classes, log_proba):
-    labels = as_labels(in_memory(y_true, "y"))
-    check_consistent_length(log_proba, labels)
-    _targets.check_kind(labels, classes)
-    unseen = labels[~np.isin(labels, classes)]
-    if len(unseen):
-        raise ValueError(
-            f"y has the label {unseen[0]!r}, which the estimator was not fitted with: its "
-            "probability is 0, and the cross-entropy is infinite. Stratify the folds by class."
-        )
-    return _targets.encode_labels(labels, classes)[1]
-
-
-def _weighted_mean(values, sample_weight):
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(in_memory(sample_weight, "sample_weight"), values)
-    return float(np.average(values, weights=sample_weight))
+    return mean_log_likelihood(y_true, y_pred.values, y_pred.classes, sample_weight)
 
 
 def _expected_accuracy(y_true, y_pred, sample_weight=None):
