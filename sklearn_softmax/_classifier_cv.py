@@ -25,7 +25,14 @@ from ._cross_validation import (
     select,
 )
 from ._migration import OtherNamesMixin, explains_other_names
-from ._path import Penalties, PenaltyPath, check_Cs, refuse_dask
+from ._path import (
+    Penalties,
+    PenaltyPath,
+    as_list_of_numbers,
+    check_Cs,
+    refuse_dask,
+    warning_of_ends,
+)
 from ._predictor import SoftmaxPredictor, publish, snapshot
 from ._rows.blas_threads import BlasRestored
 from ._validation import check_training_data, mean_log_likelihood, refused_if_not_finite
@@ -41,8 +48,6 @@ _SHARED = (
     "n_jobs",
     "device",
 )
-# As many fits that have not converged are named in the warning.
-_NAMED = 3
 
 
 class SoftmaxRegressionClassifierCV(OtherNamesMixin, SoftmaxPredictor):
@@ -311,21 +316,14 @@ class SoftmaxRegressionClassifierCV(OtherNamesMixin, SoftmaxPredictor):
         self.n_iter_ = found.n_iter
 
     def _warn(self, not_converged, n_fits):
-        named = [
+        failed = [
             f"C={C:g}, l1_ratio={l1_ratio:g}, "
             + ("all rows" if fold is None else f"fold {fold}")
             + f" ({reason})"
-            for l1_ratio, C, fold, reason in not_converged[:_NAMED]
+            for l1_ratio, C, fold, reason in not_converged
         ]
-        more = ", ..." if len(not_converged) > _NAMED else ""
-        warnings.warn(
-            f"{len(not_converged)} of {n_fits} fits did not converge: {'; '.join(named)}{more}. "
-            f"Where the reason is max_iter, increase max_iter={self.max_iter} or tol={self.tol:g}. "
-            "Otherwise rounding errors are in the way: scale the features, pass X as float64, or "
-            "leave out the largest values of C.",
-            ConvergenceWarning,
-            stacklevel=5,
-        )
+        said = warning_of_ends(failed, n_fits, max_iter=self.max_iter, tol=self.tol)
+        warnings.warn(said, ConvergenceWarning, stacklevel=5)
 
     def score(self, X, y, sample_weight=None, **params):
         """Return the score of the model by ``scoring``.
@@ -411,10 +409,9 @@ class _Report:
 
 
 def _checked_ratios(l1_ratios):
-    values = np.asarray(l1_ratios)
-    if values.ndim != 1 or not len(values) or values.dtype.kind not in "iuf":
+    values = as_list_of_numbers(l1_ratios)
+    if values is None:
         raise ValueError(f"l1_ratios must be one number at least, in a list; got {l1_ratios!r}.")
-    values = values.astype(np.float64)
     is_wrong = ~((values >= 0) & (values <= 1))
     if is_wrong.any():
         raise ValueError(f"l1_ratios must be numbers in [0, 1]; got {values[is_wrong][0]:g}.")

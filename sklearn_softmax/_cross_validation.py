@@ -25,19 +25,18 @@ from ._validation import row_weights
 
 @dataclass
 class Fold:
-    """A part of the rows to train on, and one to score.
+    """Fits to a part of the rows, and the rows to score them on.
 
     Attributes
     ----------
-    train, test : ndarray of int
-        Positions of rows. One that occurs twice counts twice.
     path : PenaltyPath
-        The fits to the first.
+        The fits. A row that occurs twice among those to train on counts twice.
+    test : ndarray of int
+        Positions of rows.
     """
 
-    train: np.ndarray
-    test: np.ndarray
     path: PenaltyPath
+    test: np.ndarray
 
 
 def checked_folds(splits, data):
@@ -97,7 +96,7 @@ def folds_of(estimator, data, blocks, parts, Cs):
         # A fold learns nothing from the rows that it holds out: scale and start are its own.
         penalties = Penalties(estimator, blocks.with_weight(weight, of_classes), Cs)
         path = PenaltyPath(estimator, own, penalties)
-        folds.append(Fold(train, test, path))
+        folds.append(Fold(path, test))
     return folds
 
 

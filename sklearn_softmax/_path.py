@@ -178,15 +178,8 @@ def softmax_path(
         if fitted.training.reason != "converged"
     ]
     if failed:
-        more = ", ..." if len(failed) > _NAMED else ""
-        warnings.warn(
-            f"{len(failed)} of {len(fits)} fits did not converge: {'; '.join(failed[:_NAMED])}"
-            f"{more}. Where the reason is max_iter, increase max_iter={max_iter} or tol={tol:g}. "
-            "Otherwise rounding errors are in the way: scale the features, pass X as float64, or "
-            "leave out the largest values of C.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
+        said = warning_of_ends(failed, len(fits), max_iter=max_iter, tol=tol)
+        warnings.warn(said, ConvergenceWarning, stacklevel=3)
     coefs = np.stack([fitted.model["coef_"] for fitted in fits])
     return SoftmaxPath(
         Cs,
@@ -210,15 +203,43 @@ def refuse_dask(X, name):
         )
 
 
+def warning_of_ends(failed, n_fits, *, max_iter, tol):
+    """Return what is to be said of fits that have not converged.
+
+    Parameters
+    ----------
+    failed : list of str
+        Which they are, and why.
+    n_fits : int
+        Of how many.
+    max_iter, tol
+        As for the estimator.
+    """
+    more = ", ..." if len(failed) > _NAMED else ""
+    return (
+        f"{len(failed)} of {n_fits} fits did not converge: {'; '.join(failed[:_NAMED])}{more}. "
+        f"Where the reason is max_iter, increase max_iter={max_iter} or tol={tol:g}. "
+        "Otherwise rounding errors are in the way: scale the features, pass X as float64, or "
+        "leave out the largest values of C."
+    )
+
+
 def check_Cs(Cs):
     """Return values of C as an array, or raise an error."""
-    values = np.asarray(Cs)
-    if values.ndim != 1 or not len(values) or values.dtype.kind not in "iuf":
+    values = as_list_of_numbers(Cs)
+    if values is None:
         raise ValueError(f"Cs must be an integer, or one number at least in a list; got {Cs!r}.")
-    values = values.astype(np.float64)
     if not (values > 0).all():
         raise ValueError(f"Cs must be numbers in (0, inf]; got {values[~(values > 0)][0]}.")
     return values
+
+
+def as_list_of_numbers(values):
+    """Return one number at least as an array of floats; None where that is something else."""
+    values = np.asarray(values)
+    if values.ndim != 1 or not len(values) or values.dtype.kind not in "iuf":
+        return None
+    return values.astype(np.float64)
 
 
 def path_Cs(estimator, blocks, *, n_Cs, eps):
@@ -264,11 +285,9 @@ class Penalties:
     def __init__(self, estimator, blocks, Cs):
         self._estimator = estimator
         self._blocks = blocks
-        self._Cs = Cs
         self._largest_C = float(max((C for C in Cs if np.isfinite(C)), default=1.0))
         # Of all penalties that the same space of parameters is good for.
         self._objectives: dict = {}
-        self._last: tuple = (None, None)
 
     def at(self, C, l1_ratio):
         """Return which space of parameters a penalty is minimised in, and the objective."""
@@ -276,16 +295,12 @@ class Penalties:
         C, l1_ratio = float(C), float(l1_ratio)
         # Without a penalty, or with L1, rows do not tell all of the coefficients.
         has_ridge_alone = l1_ratio == 0 and np.isfinite(C)
-        if self._last[0] == (C, l1_ratio):
-            return has_ridge_alone, self._last[1]
         if has_ridge_alone not in self._objectives:
             # How precise the products must be shows best with the weakest penalty.
             weakest = snapshot(self._estimator)
             weakest.C, weakest.l1_ratio = (self._largest_C if has_ridge_alone else np.inf), l1_ratio
             self._objectives[has_ridge_alone] = batch_objective(weakest, self._blocks)
-        objective = self._objectives[has_ridge_alone].with_penalty(C, l1_ratio)
-        self._last = (C, l1_ratio), objective
-        return has_ridge_alone, objective
+        return has_ridge_alone, self._objectives[has_ridge_alone].with_penalty(C, l1_ratio)
 
 
 class PenaltyPath:
