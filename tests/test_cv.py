@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_softmax import SoftmaxRegressionClassifier, SoftmaxRegressionClassifierCV
 
 from .test_ecosystem import Recorder
-from .test_path import PROMISED, mean_objective
+from .test_path import PROMISED, hard_rows, mean_objective
 
 CS = [0.01, 1.0, 100.0]
 
@@ -104,30 +104,8 @@ def test_each_fold_as_by_itself(wine, options):
 @pytest.mark.parametrize(
     "kind", ["wide", "csr", "float32", "far", "collinear", "two", "large", "rare"]
 )
-def test_hard_rows(kind, l1_ratio, cancer):
-    X, y = make_classification(
-        120, 30, n_informative=8, n_classes=3, random_state=1, n_clusters_per_class=1
-    )
-    if kind == "wide":
-        X, y = X[::5], y[::5]
-    elif kind == "csr":
-        X = sp.csr_array(np.where(np.abs(X) > 1, X, 0.0))
-    elif kind == "float32":
-        X = X.astype(np.float32)
-    elif kind == "far":
-        X[:, 0] += 1e5
-    elif kind == "collinear":
-        X[:, 1] = X[:, 0] + 1e-8 * X[:, 2]
-    elif kind == "two":
-        X, y = cancer
-        X = StandardScaler().fit_transform(X)
-    elif kind == "rare":  # (constant in the training rows of some folds)
-        X[:, :3] = 0.0
-        X[[0, 50, 119], [0, 1, 2]] = 1.0
-    elif kind == "large":  # (more than one block)
-        X, y = make_classification(
-            6000, 40, n_informative=8, n_classes=4, random_state=1, n_clusters_per_class=1
-        )
+def test_hard_rows(kind, l1_ratio):
+    X, y = hard_rows(kind, n_rows=120, step=5)
     clf = SoftmaxRegressionClassifierCV(Cs=CS, cv=3, l1_ratios=[l1_ratio]).fit(X, y)
     assert_same_as_alone(clf, X, y, slack=1e-4 if kind == "float32" else 0.0)
 

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
-from sklearn.datasets import make_classification
+from sklearn.datasets import load_breast_cancer, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
@@ -60,14 +60,13 @@ def test_models_are_those_of_fits_by_themselves(wine, l1_ratio, options):
     assert_is_optimal_path(path, X, y, l1_ratio=l1_ratio, **options)
 
 
-@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("kind", ["wide", "csr", "float32", "far", "tiny", "collinear", "two"])
-def test_hard_rows(l1_ratio, kind, cancer):
+def hard_rows(kind, n_rows, step):
+    """Return rows and labels that are hard in one way; "wide" ones are every ``step``-th."""
     X, y = make_classification(
-        80, 30, n_informative=8, n_classes=3, random_state=1, n_clusters_per_class=1
+        n_rows, 30, n_informative=8, n_classes=3, random_state=1, n_clusters_per_class=1
     )
     if kind == "wide":
-        X, y = X[::4], y[::4]
+        X, y = X[::step], y[::step]
     elif kind == "csr":
         X = sp.csr_array(np.where(np.abs(X) > 1, X, 0.0))
     elif kind == "float32":
@@ -79,8 +78,22 @@ def test_hard_rows(l1_ratio, kind, cancer):
     elif kind == "collinear":
         X[:, 1] = X[:, 0] + 1e-8 * X[:, 2]
     elif kind == "two":
-        X, y = cancer
+        X, y = load_breast_cancer(return_X_y=True)
         X = StandardScaler().fit_transform(X)
+    elif kind == "rare":  # (constant in the training rows of some folds)
+        X[:, :3] = 0.0
+        X[[0, n_rows // 2, n_rows - 1], [0, 1, 2]] = 1.0
+    elif kind == "large":  # (more than one block)
+        X, y = make_classification(
+            6000, 40, n_informative=8, n_classes=4, random_state=1, n_clusters_per_class=1
+        )
+    return X, y
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("kind", ["wide", "csr", "float32", "far", "tiny", "collinear", "two"])
+def test_hard_rows(l1_ratio, kind):
+    X, y = hard_rows(kind, n_rows=80, step=4)
     path = softmax_path(X, y, Cs=5, l1_ratio=l1_ratio)
     assert path.coefs.dtype == X.dtype
     slack = 1e-5 if kind == "float32" else 0.0
@@ -90,7 +103,7 @@ def test_hard_rows(l1_ratio, kind, cancer):
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("l1_ratio", [0.3, 1.0])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_the_first_penalty_is_the_largest_that_leaves_all_coefficients_zero(
+def test_the_first_penalty_is_the_smallest_that_leaves_all_coefficients_zero(
     iris, n_classes, l1_ratio, fit_intercept
 ):
     X, y = iris
