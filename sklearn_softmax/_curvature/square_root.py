@@ -4,7 +4,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from .._rows.blocks import are_dense_in_memory
-from .._rows.sums import spread
+from .._rows.sums import complement, spread
 from .exact import n_free_outputs
 
 # What a root may cost, in multiplications; and the entries of a part of it.
@@ -77,7 +77,7 @@ class RootCurvature:
         # (rows, entries of the root, outputs)
         factors = np.repeat(-proba[: self._n_free].T[:, None, :], len(proba), axis=1)
         k = np.arange(self._n_free)
-        factors[:, k, k] = _of_the_others(proba)[k].T
+        factors[:, k, k] = complement(proba)[k].T
         factors *= (np.sqrt(weight) * np.sqrt(proba)).T[:, :, None]
         return (factors[:, :, :, None] * rows[:, None, None, :]).reshape(-1, self._size)
 
@@ -107,13 +107,3 @@ def _triangle(matrix):
         return matrix
     found, *_ = lapack.dgeqrf(matrix)
     return np.triu(found[: matrix.shape[1]])
-
-
-def _of_the_others(proba):
-    """Return 1 - p for (n_classes, n_rows), exact also where p is close to 1."""
-    rows, best = np.arange(proba.shape[1]), proba.argmax(axis=0)
-    others = 1.0 - proba
-    rest = proba.copy()
-    rest[best, rows] = 0.0
-    others[best, rows] = rest.sum(axis=0)
-    return others

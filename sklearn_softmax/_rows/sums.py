@@ -345,24 +345,29 @@ def _centred(X, center):
 
 
 def spread(proba):
-    """Return p (1 - p) for class-major probabilities, exact to rounding even where p is near 1.
+    """Return p (1 - p) for class-major probabilities, exact to rounding even where p is near 1."""
+    return proba * complement(proba)
 
-    There the difference 1 - p would lose its digits. It is the sum of all other probabilities.
+
+def complement(proba):
+    """Return 1 - p for class-major probabilities, exact to rounding even where p is near 1.
+
+    There the difference would lose its digits. It is the sum of all other probabilities.
     """
     xp = portable.namespace(proba)
     largest = xp.max(proba, axis=0)
     if isinstance(proba, np.ndarray):  # (the portable way takes all rows, but few are sure)
-        variance = proba * (1.0 - proba)
+        rest = 1.0 - proba
         sure = np.flatnonzero(largest > _SURE)
         others, columns = proba[:, sure], np.arange(len(sure))
         top = others.argmax(axis=0)
         others[top, columns] = 0.0
-        variance[top, sure] = largest[sure] * others.sum(axis=0)
-        return variance
+        rest[top, sure] = others.sum(axis=0)
+        return rest
     is_top = (proba == largest) & (largest > _SURE)
     zero = xp.zeros_like(proba)
     others = xp.sum(xp.where(is_top, zero, proba), axis=0)
-    return proba * xp.where(is_top, others + zero, 1.0 - proba)
+    return xp.where(is_top, others + zero, 1.0 - proba)
 
 
 def linear_logits(X, coef, intercept, share=None):
