@@ -117,7 +117,8 @@ def race(name, X, y, *, with_grid, with_exact):
         for solver in excess
         if solver not in ("ours", "default") and excess[solver].max() <= ACCURATE
     ]
-    best, solver = min(exact, default=(limit if with_exact else float("nan"), "nobody"))
+    nobody = (limit, "nobody") if with_exact else (float("nan"), "-")
+    best, solver = min(exact, default=nobody)
     grid = float("nan")
     if with_grid:
         # (It scores by accuracy, which costs no more than what ours does.)
@@ -128,8 +129,9 @@ def race(name, X, y, *, with_grid, with_exact):
         f"{excess[who].max():.0e} ({np.median(excess[who]):.0e})" if who in excess else "-"
         for who in ("ours", "default")
     ]
+    at_least = ">" if solver == "nobody" else " "
     print(
-        f"{name:28} {seconds:7.3f} {ratios[0]:8.2f} {'>' if not exact else ' '}{ratios[1]:7.2f} "
+        f"{name:28} {seconds:7.3f} {ratios[0]:8.2f} {at_least}{ratios[1]:7.2f} "
         f"{solver:15} {grid:8.2f}   {shown[0]:16} {shown[1]}",
         flush=True,
     )
